@@ -1,0 +1,49 @@
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Checks every input of every role on the controller, before any host is touched."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.plugins.action import ActionBase
+from ansible_collections.decant.flask.plugins.plugin_utils import contract, settings
+
+
+class ActionModule(ActionBase):
+    """The contract between an inventory and the roles."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+
+    def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result = super().run(tmp, task_vars)
+        variables = task_vars or {}
+        roles = [str(role) for role in self._task.args.get("roles", settings.ROLES)]
+        options = settings.specs()
+        values = settings.load(variables, self._templar, self._loader)
+        found = type_errors(options, values)
+        if not found:
+            found = contract.problems(values, list(variables), options, roles)
+        if found:
+            listing = "\n".join(f"{number}. {text}" for number, text in enumerate(found, 1))
+            things = "1 thing" if len(found) == 1 else f"{len(found)} things"
+            raise AnsibleActionFail(
+                f"The inventory of {variables['inventory_hostname']} needs {things} mended; no host was changed.\n{listing}"
+            )
+        result["changed"] = False
+        return result
+
+
+def type_errors(options: dict[str, dict[str, Any]], values: dict[str, Any]) -> list[str]:
+    """Wrong types and choices, over the specs of every role at once: a role's own check runs only when its turn comes."""
+    wanted = {
+        name: {
+            key: value for key, value in option.items() if key in ("type", "elements", "choices", "options", "no_log")
+        }
+        for name, option in options.items()
+        if name in values and not option.get("no_log")
+    }
+    given = {name: values[name] for name in wanted if values[name] is not None}
+    return list(ArgumentSpecValidator(wanted).validate(given).error_messages)

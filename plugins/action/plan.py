@@ -1,0 +1,83 @@
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Compares what is wanted with what a host has, refuses what cannot work there, and says what a deploy will do."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible_collections.decant.flask.plugins.module_utils import envfile
+from ansible_collections.decant.flask.plugins.plugin_utils import locks, plans, settings
+
+
+class ActionModule(ActionBase):
+    """Takes host (the answer of host_state), environment (the wanted .env) and source (when a release is wanted)."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+
+    def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result = super().run(tmp, task_vars)
+        v = settings.load(task_vars or {}, self._templar, self._loader)
+        arguments = settings.plain(self._task.args)
+        host, source, environment = arguments["host"], arguments.get("source") or {}, arguments["environment"]
+        problems = plans.host_problems(v, host, source, arguments["roles"])
+        if problems:
+            listing = "\n".join(f"{number}. {text}" for number, text in enumerate(problems, 1))
+            raise AnsibleActionFail(
+                f"{task_vars['inventory_hostname']} cannot take this deploy; nothing on it was changed.\n{listing}"
+            )
+        result["changed"] = False
+        result["plan"] = make(v, host, source, environment) if source else {"needed": False}
+        return result
+
+
+def make(
+    v: dict[str, Any], host: dict[str, Any], source: dict[str, Any], environment: dict[str, Any]
+) -> dict[str, Any]:
+    """The plan for one host."""
+    workers, threads = plans.concurrency(v, host["cpus"])
+    text = envfile.render(environment)
+    lock = locks.lock_hash(source["lock"], host["python_version"], v["venv_installer"])
+    env_hash = hashlib.sha256(text.encode()).hexdigest()
+    unit_hash = plans.unit_hash(v, workers, threads, templates())
+    parts = {"source": source["digest"], "commit": source["commit"], "lock": lock, "env": env_hash, "unit": unit_hash}
+    fingerprint = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    reasons = plans.reasons(host["current"], fingerprint, parts)
+    plan = {
+        "needed": bool(reasons),
+        "reasons": reasons,
+        "fingerprint": fingerprint,
+        "parts": parts,
+        "lock": lock,
+        "venv_known": lock in host["venvs"],
+        "workers": workers,
+        "threads": threads,
+        "secret_keys": sorted(v.get("app_secrets") or {}),
+        "env_changes": plans.env_changes(environment, host["env_digests"], plans.salt(text)),
+        "current": host["current"]["id"],
+        # Equal for hosts that share a database. Keyed like the digests of the environment: a URL may hold a password.
+        "database": "sqlite"
+        if str(environment["DATABASE_URL"]).startswith("sqlite")
+        else envfile.digest(str(environment.get("SECRET_KEY", "")), "DATABASE_URL", str(environment["DATABASE_URL"])),
+        "running": host["current"]["running"],
+        "tidy": not reasons and sorted(set(host["current"]["enabled"]) - {host["current"]["id"]}) != [],
+    }
+    return {**plan, "lines": plans.lines(v, host, source, plan)}
+
+
+def templates() -> dict[str, str]:
+    """Name -> sha256 of the templates that make a release's units: a changed template is a changed unit."""
+    found = {}
+    for role in ("gunicorn", "migrate"):
+        folder = settings.role_file(role, "templates")
+        for name in sorted(os.listdir(folder)):
+            with open(os.path.join(folder, name), "rb") as stream:
+                found[f"{role}/{name}"] = hashlib.sha256(stream.read()).hexdigest()
+    with open(settings.role_file("app", "vars/main.yml"), "rb") as stream:
+        found["app/vars"] = hashlib.sha256(stream.read()).hexdigest()
+    return found

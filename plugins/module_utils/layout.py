@@ -1,0 +1,167 @@
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Where a backend lives on a host, and the only code that reads and writes the records kept there.
+
+Paths are those of docs/architecture.md: releases/<id>/, venvs/<hash>/, shared/, current, deploys.jsonl.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import time
+from typing import Any
+
+MANIFEST = "release.json"
+SECRETS_FILE = ".env"
+SYSTEMD_UNITS = "/etc/systemd/system"
+
+
+def now() -> str:
+    """The time in UTC as ISO 8601 with seconds, for example 2026-11-22T10:15:00Z."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def atomic_write(path: str, data: bytes, mode: int, uid: int = 0, gid: int = 0) -> None:
+    """Write a file so that a reader, or a crash, sees the old content or the new one and nothing between."""
+    folder = os.path.dirname(path)
+    handle, temporary = tempfile.mkstemp(prefix=".decant-", dir=folder)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            os.fchown(stream.fileno(), uid, gid)
+            os.fchmod(stream.fileno(), mode)
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        if os.path.lexists(temporary):
+            os.unlink(temporary)
+        raise
+    sync_folder(folder)
+
+
+def atomic_symlink(target: str, path: str) -> None:
+    """Point a link somewhere with one rename(2)."""
+    folder = os.path.dirname(path)
+    temporary = os.path.join(folder, f".{os.path.basename(path)}.{os.getpid()}")
+    if os.path.lexists(temporary):
+        os.unlink(temporary)
+    os.symlink(target, temporary)
+    os.replace(temporary, path)
+    sync_folder(folder)
+
+
+def sync_folder(folder: str) -> None:
+    """Make a rename in a folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def file_digest(path: str) -> str:
+    """sha256 of a file in hex; empty when it cannot be read."""
+    try:
+        with open(path, "rb") as stream:
+            return hashlib.sha256(stream.read()).hexdigest()
+    except OSError:
+        return ""
+
+
+class Layout:
+    """The paths of one backend on one host.
+
+    :param name: the backend's name, which is also the prefix of its units.
+    :param root: its directory, an absolute path.
+    """
+
+    def __init__(self, name: str, root: str) -> None:
+        self.name = name
+        self.root = root.rstrip("/")
+        self.releases = f"{self.root}/releases"
+        self.venvs = f"{self.root}/venvs"
+        self.shared = f"{self.root}/shared"
+        self.current = f"{self.root}/current"
+        self.audit_log = f"{self.root}/deploys.jsonl"
+
+    def release(self, release_id: str) -> str:
+        return f"{self.releases}/{release_id}"
+
+    def code(self, release_id: str, subdir: str) -> str:
+        return f"{self.release(release_id)}/src/{subdir}".rstrip("/")
+
+    def socket(self, release_id: str) -> str:
+        return f"/run/{self.name}/{release_id}.sock"
+
+    def service_unit(self, release_id: str) -> str:
+        return f"{self.name}@{release_id}.service"
+
+    def socket_unit(self, release_id: str) -> str:
+        return f"{self.name}@{release_id}.socket"
+
+    def migrate_unit(self, release_id: str) -> str:
+        return f"{self.name}-migrate@{release_id}.service"
+
+    def drain_unit(self, release_id: str) -> str:
+        return f"{self.name}-drain@{release_id}"
+
+    def units(self, release_id: str) -> list[str]:
+        """The unit files that belong to one release and go with it."""
+        return [self.service_unit(release_id), self.socket_unit(release_id), self.migrate_unit(release_id)]
+
+    def written_files(self, release_id: str) -> dict[str, str]:
+        """Path -> sha256 of the files that make a release what it is, besides its code: where drift shows."""
+        paths = [f"{self.release(release_id)}/{name}" for name in (SECRETS_FILE, "gunicorn.conf.py")]
+        paths += [f"{SYSTEMD_UNITS}/{unit}" for unit in (self.service_unit(release_id), self.socket_unit(release_id))]
+        return {path: file_digest(path) for path in paths}
+
+    def current_id(self) -> str:
+        """The release that `current` names; empty when nothing has been switched to yet."""
+        try:
+            return os.path.basename(os.readlink(self.current).rstrip("/"))
+        except OSError:
+            return ""
+
+    def release_ids(self) -> list[str]:
+        """Every staged release, oldest first. Ids start with a UTC time, so their order is the order of deploys."""
+        try:
+            names = os.listdir(self.releases)
+        except OSError:
+            return []
+        return sorted(name for name in names if not name.startswith("."))
+
+    def manifest(self, release_id: str) -> dict[str, Any]:
+        """The record of a release; empty when it is missing or cannot be read."""
+        try:
+            with open(f"{self.release(release_id)}/{MANIFEST}", encoding="utf-8") as stream:
+                record = json.load(stream)
+        except (OSError, ValueError):
+            return {}
+        return record if isinstance(record, dict) else {}
+
+    def record(self, release_id: str, **changes: Any) -> dict[str, Any]:
+        """Write changes into a release's manifest and return all of it."""
+        record = {**self.manifest(release_id), **changes}
+        text = json.dumps(record, indent=2, sort_keys=True) + "\n"
+        atomic_write(f"{self.release(release_id)}/{MANIFEST}", text.encode(), 0o644)
+        return record
+
+    def audit(self, **entry: Any) -> None:
+        """Append one line to deploys.jsonl. One write(2) with O_APPEND: two writers cannot mix their lines."""
+        line = json.dumps({"at": now(), **entry}, sort_keys=True) + "\n"
+        descriptor = os.open(self.audit_log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            os.write(descriptor, line.encode())
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def serving(self) -> str:
+        """A sentence for error messages: what answers requests right now."""
+        release_id = self.current_id()
+        if not release_id:
+            return "No release serves yet."
+        return f"Release {release_id} goes on serving."

@@ -1,0 +1,129 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Starts an instance of a release beside the one that serves, and lets it be judged on its own socket."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: instance
+short_description: Starts a release's instance and gates it on its own socket
+version_added: 0.1.0
+description:
+  - Starts C(<name>@<id>.socket) and C(<name>@<id>.service). The service's start succeeds only when the probe does, with the release's
+    real environment and user, on its private socket. No traffic reaches it.
+  - A candidate that fails is stopped and its release marked failed. The one that serves is never touched.
+author: The Decant maintainers
+options:
+  name:
+    description: The backend's name.
+    type: str
+    required: true
+  root:
+    description: The backend's directory, absolute.
+    type: path
+    required: true
+  id:
+    description: The release to start.
+    type: str
+    required: true
+  timeout:
+    description: Limit for the start, gate included, in seconds.
+    type: int
+    default: 120
+attributes:
+  check_mode:
+    description: Says whether the instance would be started.
+    support: full
+  diff_mode:
+    description: Nothing to compare.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Start the candidate
+  decant.flask.instance:
+    name: projects
+    root: /srv/projects
+    id: 20261122T101500Z-3f2a9c1
+"""
+
+RETURN = r"""
+health:
+  description: The probe's line.
+  returned: when the instance was started
+  type: str
+  sample: "healthy: 3 of 3 answers 200 in 0.04 s"
+"""
+
+import re
+import subprocess
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.decant.flask.plugins.module_utils.host import journal, run, systemctl
+from ansible_collections.decant.flask.plugins.module_utils.layout import Layout
+
+# What the candidate said last and what the probe said of it, without systemd's bookkeeping.
+NOISE = re.compile(
+    r"^(Starting|Started|Stopping|Stopped|Failed to start) |: (Control process exited|Failed with result|Main process exited|Consumed )"
+)
+
+
+def explain(text: str) -> tuple[str, list[str]]:
+    """The probe's verdict and the last exception of a failed start, from its journal."""
+    lines = [line for line in text.splitlines() if line.strip() and not NOISE.search(line)]
+    verdicts = [line for line in lines if line.startswith("unhealthy")]
+    errors = [line for line in lines if re.match(r"^(?:\w+\.)*\w*(?:Error|Exception|Exit)\b.*", line)]
+    words = [*(errors[-1:] or []), *(verdicts[-1:] or [])]
+    return "; ".join(words) or (lines[-1] if lines else "its journal is empty"), lines[-25:]
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "root": {"type": "path", "required": True},
+            "id": {"type": "str", "required": True},
+            "timeout": {"type": "int", "default": 120},
+        },
+        supports_check_mode=True,
+    )
+    p = module.params
+    layout = Layout(p["name"], p["root"])
+    service, sock = layout.service_unit(p["id"]), layout.socket_unit(p["id"])
+    up = all(systemctl("is-active", unit, check=False) == "active" for unit in (service, sock))
+    if up or module.check_mode:
+        module.exit_json(changed=not up)
+    # A drain left from an earlier switch away from this release would stop it again.
+    systemctl("stop", f"{layout.drain_unit(p['id'])}.timer", check=False)
+    systemctl("reset-failed", service, sock, check=False)
+    try:
+        done = run(["systemctl", "start", sock, service], check=False, timeout=p["timeout"])
+        code, said = done.returncode, done.stdout.strip()
+    except subprocess.TimeoutExpired:
+        code, said = 1, f"still starting after {p['timeout']} s"
+    text = journal(service, 200, layout, p["id"])
+    if code != 0:
+        why, lines = explain(text or said)
+        is_current = p["id"] == layout.current_id()
+        if not is_current:
+            systemctl("stop", service, sock, check=False)
+            layout.record(p["id"], outcome="failed", reason=f"gate: {why}")
+            layout.audit(event="deploy", release=p["id"], outcome="failed", phase="gate", reason=why)
+        systemctl("reset-failed", service, sock, check=False)
+        module.fail_json(
+            msg=f"Release {p['id']} did not become healthy, so it gets no traffic: {why}\n"
+            + (
+                f"It is the current release, and systemd goes on trying: systemctl status {service}"
+                if is_current
+                else layout.serving()
+            )
+            + f" Mend the backend and deploy again. The whole start: journalctl -u {service}",
+            journal=lines,
+        )
+    healthy = [line for line in text.splitlines() if line.startswith("healthy")]
+    module.exit_json(changed=True, health=healthy[-1] if healthy else "")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Runs the migration unit of a staged release."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: migrate
+short_description: Runs the migrations of a staged release
+version_added: 0.1.0
+description:
+  - Starts the oneshot unit C(<name>-migrate@<id>), which runs C(flask db upgrade) as the backend's user, with the release's
+    environment, in the service's sandbox. Its journal is the evidence.
+  - Changed only when the database's revision changed.
+author: The Decant maintainers
+options:
+  name:
+    description: The backend's name.
+    type: str
+    required: true
+  root:
+    description: The backend's directory, absolute.
+    type: path
+    required: true
+  id:
+    description: The staged release.
+    type: str
+    required: true
+  timeout:
+    description: Limit for the whole run, in seconds; the unit is stopped past it.
+    type: int
+    default: 600
+attributes:
+  check_mode:
+    description: Runs nothing; what is pending is only known to the new release's own code.
+    support: full
+  diff_mode:
+    description: Shows the revision before and after.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Migrate the database
+  decant.flask.migrate:
+    name: projects
+    root: /srv/projects
+    id: 20261122T101500Z-3f2a9c1
+"""
+
+RETURN = r"""
+before:
+  description: Revisions of the database before the run.
+  returned: when the unit ran
+  type: list
+  elements: str
+after:
+  description: Revisions of the database after the run.
+  returned: when the unit ran
+  type: list
+  elements: str
+"""
+
+import json
+import re
+import subprocess
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.decant.flask.plugins.module_utils.host import journal, run, systemctl, unit_properties
+from ansible_collections.decant.flask.plugins.module_utils.layout import Layout
+
+RESULT = re.compile(r"^decant-migrate: (\{.*\})$", re.MULTILINE)
+# The line that tells most, first match wins: Alembic's own word, a database driver's, then any exception.
+CAUSES = (
+    re.compile(r"^decant-migrate: (cannot load .*)$", re.MULTILINE),
+    re.compile(
+        r"^.*(?:alembic\.util\.exc\.CommandError|FAILED|ERROR \[(?:flask_migrate|alembic)[^\]]*\]).*$", re.MULTILINE
+    ),
+    re.compile(r"^.*sqlalchemy\.exc\.\w+.*$", re.MULTILINE),
+    re.compile(r"^(?:\w+\.)*\w+(?:Error|Exception|NoAppException)\b.*$", re.MULTILINE),
+)
+
+
+def cause(text: str) -> str:
+    """The one line of a failed run that says why."""
+    for pattern in CAUSES:
+        found = pattern.findall(text)
+        if found:
+            return found[-1].strip()
+    lines = text.strip().splitlines()
+    return lines[-1].strip() if lines else "the journal is empty"
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "root": {"type": "path", "required": True},
+            "id": {"type": "str", "required": True},
+            "timeout": {"type": "int", "default": 600},
+        },
+        supports_check_mode=True,
+    )
+    p = module.params
+    layout = Layout(p["name"], p["root"])
+    unit = layout.migrate_unit(p["id"])
+    if module.check_mode:
+        module.exit_json(changed=True)
+    try:
+        code = run(["systemctl", "start", unit], check=False, timeout=p["timeout"] + 30).returncode
+    except subprocess.TimeoutExpired:
+        systemctl("stop", unit, check=False)
+        code = 1
+    result = unit_properties(unit, "Result").get("Result", "")
+    text = journal(unit, 400, layout, p["id"])
+    answer: dict[str, Any] = json.loads(RESULT.findall(text)[-1]) if RESULT.search(text) else {}
+    if code != 0 or not answer:
+        why = f"it took longer than migrate_timeout_seconds ({p['timeout']} s)" if result == "timeout" else cause(text)
+        layout.record(p["id"], outcome="failed", reason=f"migration: {why}")
+        layout.audit(event="deploy", release=p["id"], outcome="failed", phase="migrate", reason=why)
+        systemctl("reset-failed", unit, check=False)
+        module.fail_json(
+            msg=f"The migration of release {p['id']} failed: {why}\n{layout.serving()} Mend it and deploy again. "
+            f"The whole run: journalctl -u {unit}",
+            journal=text.splitlines()[-15:],
+        )
+    layout.record(p["id"], migration={"before": answer["before"], "after": answer["after"]})
+    changed = answer["before"] != answer["after"]
+    diff = {"before": "\n".join(answer["before"]) + "\n", "after": "\n".join(answer["after"]) + "\n"}
+    module.exit_json(changed=changed, before=answer["before"], after=answer["after"], diff=diff)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,292 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Stages a source as an immutable release directory, and prunes old ones."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: release
+short_description: Stages a source as an immutable release directory
+version_added: 0.1.0
+description:
+  - Unpacks the tar aside and renames it to C(releases/<id>) when it is whole, so that a half-staged release never has a release's name.
+  - The code is owned by root and readable, never writable, by the backend's group.
+  - Removes releases beyond O(keep) first, with their units and the virtual environments that no release uses any more.
+    The release that serves, the one before it and any that still runs are never removed.
+author: The Decant maintainers
+options:
+  name:
+    description: The backend's name.
+    type: str
+    required: true
+  root:
+    description: The backend's directory, absolute.
+    type: path
+    required: true
+  user:
+    description: The system user (and group) that runs the backend.
+    type: str
+    required: true
+  id:
+    description: The release's id.
+    type: str
+    required: true
+  tar:
+    description: Path of the source's tar on the controller; the action plugin copies it to the host.
+    type: path
+    required: true
+  subdir:
+    description: Directory of the code inside the source.
+    type: str
+    default: ""
+  shared_paths:
+    description: Paths relative to the code that become links into the shared directory.
+    type: list
+    elements: str
+    default: []
+  public_paths:
+    description: Paths relative to the code that the web server may read.
+    type: list
+    elements: str
+    default: []
+  manifest:
+    description: What the release's record says from the start.
+    type: dict
+    default: {}
+  keep:
+    description: Releases to keep, the new one included.
+    type: int
+    default: 5
+attributes:
+  check_mode:
+    description: Says what would be staged and pruned.
+    support: full
+  diff_mode:
+    description: A release is new as a whole; there is nothing to compare it with.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Stage the release
+  decant.flask.release:
+    name: projects
+    root: /srv/projects
+    user: projects
+    id: 20261122T101500Z-3f2a9c1
+    tar: ~/.cache/decant/sources/projects/9b1d.tar.gz
+    subdir: backend
+"""
+
+RETURN = r"""
+path:
+  description: The release's directory.
+  returned: always
+  type: str
+  sample: /srv/projects/releases/20261122T101500Z-3f2a9c1
+pruned:
+  description: Ids of the releases that were removed.
+  returned: always
+  type: list
+  elements: str
+"""
+
+import errno
+import grp
+import json
+import os
+import pwd
+import shutil
+import tarfile
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.decant.flask.plugins.module_utils.host import (
+    active_instances,
+    enabled_instances,
+    systemctl,
+)
+from ansible_collections.decant.flask.plugins.module_utils.layout import (
+    MANIFEST,
+    SYSTEMD_UNITS,
+    Layout,
+    now,
+)
+
+
+def prunable(layout: Layout, keep: int, busy: set[str]) -> list[str]:
+    """Ids of the releases that may go so that one more makes `keep`.
+
+    Never the one that serves, never the one before it, never one that runs or would start at boot.
+    Failed and unfinished ones go first, then the oldest.
+    """
+    ids = layout.release_ids()
+    current = layout.current_id()
+    safe = busy | {current, layout.manifest(current).get("previous", "")}
+    good = [i for i in ids if layout.manifest(i).get("outcome") in ("live", "retired")]
+    spare = max(keep - 1, 1)
+    keepers = set(good[-spare:]) | safe
+    return [i for i in ids if i not in keepers]
+
+
+def remove_release(layout: Layout, release_id: str) -> None:
+    """A release, its units, and its socket. The name goes first, so that a killed prune leaves no half a release."""
+    aside = f"{layout.releases}/.{release_id}.pruned"
+    os.rename(layout.release(release_id), aside)
+    for unit in layout.units(release_id):
+        if os.path.lexists(f"{SYSTEMD_UNITS}/{unit}"):
+            os.unlink(f"{SYSTEMD_UNITS}/{unit}")
+    if os.path.lexists(layout.socket(release_id)):
+        os.unlink(layout.socket(release_id))
+    shutil.rmtree(aside)
+
+
+def orphan_venvs(layout: Layout) -> list[str]:
+    """Names of the virtual environments that no release links to."""
+    used = set()
+    for release_id in layout.release_ids():
+        link = f"{layout.release(release_id)}/venv"
+        if os.path.islink(link):
+            used.add(os.path.basename(os.readlink(link)))
+        used.add(layout.manifest(release_id).get("parts", {}).get("lock", ""))
+    names = os.listdir(layout.venvs) if os.path.isdir(layout.venvs) else []
+    return sorted(name for name in names if name not in used)
+
+
+def prune(layout: Layout, keep: int, wanted_venv: str) -> list[str]:
+    """Remove what is beyond `keep`, and what killed runs left behind."""
+    for name in os.listdir(layout.releases):
+        if name.startswith("."):
+            shutil.rmtree(f"{layout.releases}/{name}", ignore_errors=True)
+    gone = prunable(layout, keep, set(active_instances(layout)) | set(enabled_instances(layout)))
+    for release_id in gone:
+        systemctl("stop", layout.socket_unit(release_id), check=False)
+        remove_release(layout, release_id)
+    if gone:
+        systemctl("daemon-reload")
+    for name in orphan_venvs(layout):
+        if name != wanted_venv:
+            shutil.rmtree(f"{layout.venvs}/{name}", ignore_errors=True)
+    return gone
+
+
+def unpack(tar_path: str, target: str) -> None:
+    """Unpack a tar that the controller made: relative names, no devices. Checked again, because root writes here."""
+    with tarfile.open(tar_path) as tar:
+        for info in tar:
+            if info.name.startswith("/") or ".." in info.name.split("/"):
+                raise ValueError(f"'{info.name}' leaves the release")
+            tar.extract(info, target, set_attrs=False)
+
+
+def protect(folder: str, gid: int, public: list[str]) -> None:
+    """Owned by root, readable by the backend's group; others only pass through, and read what is public."""
+    for path, folders, files in os.walk(folder):
+        open_to_all = any(path == p or path.startswith(p + "/") for p in public)
+        os.chown(path, 0, gid)
+        os.chmod(path, 0o755 if open_to_all else 0o751)
+        for name in [*folders, *files]:
+            full = os.path.join(path, name)
+            if os.path.islink(full):
+                os.lchown(full, 0, gid)
+            elif name in files:
+                executable = os.stat(full).st_mode & 0o100
+                os.chown(full, 0, gid)
+                os.chmod(full, (0o755 if executable else 0o644) if open_to_all else (0o750 if executable else 0o640))
+
+
+def link_shared(layout: Layout, code: str, path: str, uid: int, gid: int) -> None:
+    """Turn a path of the code into a link to the same path under shared/. What the source has there seeds an empty one;
+    what is in shared/ already is never touched."""
+    shared, inside = os.path.join(layout.shared, path), os.path.join(code, path)
+    if not os.path.lexists(shared):
+        made = []
+        parent = shared
+        while not os.path.isdir(parent):
+            made.append(parent)
+            parent = os.path.dirname(parent)
+        for folder in reversed(made):
+            os.mkdir(folder, 0o750)
+            os.chown(folder, uid, gid)
+        if os.path.isdir(inside) and not os.path.islink(inside):
+            shutil.copytree(inside, shared, dirs_exist_ok=True)
+            for folder, folders, files in os.walk(shared):
+                for name in [*folders, *files]:
+                    os.lchown(os.path.join(folder, name), uid, gid)
+    if os.path.islink(inside) or os.path.isfile(inside):
+        os.unlink(inside)
+    elif os.path.isdir(inside):
+        shutil.rmtree(inside)
+    os.makedirs(os.path.dirname(inside), exist_ok=True)
+    os.symlink(shared, inside)
+
+
+def stage(layout: Layout, p: dict) -> None:
+    """Build the release aside, then give it its name."""
+    gid = grp.getgrnam(p["user"]).gr_gid
+    uid = pwd.getpwnam(p["user"]).pw_uid
+    partial = f"{layout.releases}/.{p['id']}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    os.mkdir(partial)
+    os.mkdir(f"{partial}/src")
+    unpack(p["tar"], f"{partial}/src")
+    code = f"{partial}/src/{p['subdir']}".rstrip("/")
+    protect(f"{partial}/src", gid, [f"{code}/{path.strip('/')}" for path in p["public_paths"]])
+    for path in p["shared_paths"]:
+        link_shared(layout, code, path.strip("/"), uid, gid)
+    os.symlink(layout.socket(p["id"]), f"{partial}/gunicorn.sock")
+    record = {**p["manifest"], "id": p["id"], "outcome": "staged", "staged_at": now()}
+    with open(f"{partial}/{MANIFEST}", "w", encoding="utf-8") as stream:
+        stream.write(json.dumps(record, indent=2, sort_keys=True) + "\n")
+    os.chown(partial, 0, gid)
+    os.chmod(partial, 0o751)
+    os.rename(partial, layout.release(p["id"]))
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "root": {"type": "path", "required": True},
+            "user": {"type": "str", "required": True},
+            "id": {"type": "str", "required": True},
+            "tar": {"type": "path", "required": True},
+            "subdir": {"type": "str", "default": ""},
+            "shared_paths": {"type": "list", "elements": "str", "default": []},
+            "public_paths": {"type": "list", "elements": "str", "default": []},
+            "manifest": {"type": "dict", "default": {}},
+            "keep": {"type": "int", "default": 5},
+        },
+        supports_check_mode=True,
+    )
+    p = module.params
+    layout = Layout(p["name"], p["root"])
+    path = layout.release(p["id"])
+    staged = layout.manifest(p["id"])
+    if staged and staged.get("fingerprint") == p["manifest"].get("fingerprint") and staged.get("outcome") != "failed":
+        module.exit_json(changed=False, path=path, pruned=[])
+    if module.check_mode:
+        busy = set(active_instances(layout)) | set(enabled_instances(layout))
+        module.exit_json(changed=True, path=path, pruned=prunable(layout, p["keep"], busy))
+    if staged and p["id"] == layout.current_id():
+        module.fail_json(
+            msg=f"{path} serves and was made from something else. Run the deploy again: it makes a new id."
+        )
+    try:
+        pruned = prune(layout, p["keep"], p["manifest"].get("parts", {}).get("lock", ""))
+        if os.path.isdir(path):
+            remove_release(layout, p["id"])
+        stage(layout, p)
+    except (OSError, ValueError, tarfile.TarError) as error:
+        shutil.rmtree(f"{layout.releases}/.{p['id']}.partial", ignore_errors=True)
+        why = str(error)
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            why = f"the disk is full ({error.filename or layout.releases})"
+        module.fail_json(
+            msg=f"Release {p['id']} could not be staged: {why}. What was written of it is removed. {layout.serving()} "
+            f"Make room on the file system of {layout.root} (df -h {layout.root}) and run the deploy again."
+        )
+    module.exit_json(changed=True, path=path, pruned=pruned)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Moves the traffic to a release with one rename, and lets the old instance drain."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: switch
+short_description: Moves the traffic to a healthy release
+version_added: 0.1.0
+description:
+  - Enables the release's units, renames C(current), disables the others, and schedules the stop of every other running instance.
+  - nginx connects through C(current), so one rename(2) moves code, environment, static files and traffic together, without a reload.
+  - The stop is a transient timer on the host, so a controller that dies does not leave two instances running.
+author: The Decant maintainers
+options:
+  name:
+    description: The backend's name.
+    type: str
+    required: true
+  root:
+    description: The backend's directory, absolute.
+    type: path
+    required: true
+  id:
+    description: The release to switch to; its instance must be up.
+    type: str
+    required: true
+  drain_seconds:
+    description: How long another instance still answers after the switch, in seconds.
+    type: float
+    default: 3
+  who:
+    description: Who deploys, for the record.
+    type: str
+    default: ""
+attributes:
+  check_mode:
+    description: Says whether a switch would happen.
+    support: full
+  diff_mode:
+    description: Shows the release before and after.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Switch
+  decant.flask.switch:
+    name: projects
+    root: /srv/projects
+    id: 20261122T101500Z-3f2a9c1
+"""
+
+RETURN = r"""
+previous:
+  description: The release that served before; empty on the first switch.
+  returned: always
+  type: str
+"""
+
+import calendar
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.decant.flask.plugins.module_utils.host import (
+    CommandError,
+    active_instances,
+    enabled_instances,
+    run,
+    systemctl,
+)
+from ansible_collections.decant.flask.plugins.module_utils.layout import Layout, atomic_symlink, now
+
+
+def drain(layout: Layout, release_id: str, seconds: float) -> None:
+    """Stop an instance later, on the host's own clock."""
+    unit = layout.drain_unit(release_id)
+    if systemctl("is-active", f"{unit}.timer", check=False) == "active":
+        return
+    systemctl("reset-failed", f"{unit}.service", check=False)
+    run(
+        [
+            "systemd-run",
+            "--quiet",
+            f"--unit={unit}",
+            f"--description=Stop {layout.name} release {release_id}, drained",
+            f"--on-active={seconds}s",
+            "--timer-property=AccuracySec=100ms",
+            "systemctl",
+            "stop",
+            layout.service_unit(release_id),
+            layout.socket_unit(release_id),
+        ]
+    )
+
+
+def seconds_since(stamp: str) -> int | None:
+    """Whole seconds since a time that layout.now() wrote; None when there is none."""
+    try:
+        return int(time.time()) - calendar.timegm(time.strptime(stamp, "%Y-%m-%dT%H:%M:%SZ"))
+    except ValueError:
+        return None
+
+
+def switch(layout: Layout, release_id: str, seconds: float, who: str) -> str:
+    """The switch itself. Each step may be the last one of a killed run: before the rename the old release is whole,
+    after it the new one is, and the next deploy does what is left."""
+    previous = layout.current_id()
+    units = [layout.service_unit(release_id), layout.socket_unit(release_id)]
+    systemctl("enable", "--quiet", f"{layout.name}.target", *units)
+    if previous != release_id:
+        layout.record(release_id, previous=previous)
+        atomic_symlink(f"releases/{release_id}", layout.current)
+        record = layout.record(release_id, outcome="live", live_at=now(), files=layout.written_files(release_id))
+        if layout.manifest(previous).get("outcome") == "live":
+            layout.record(previous, outcome="retired", retired_at=now())
+        took = seconds_since(record.get("staged_at", ""))
+        layout.audit(event="deploy", release=release_id, previous=previous, outcome="live", who=who, seconds=took)
+    others = [i for i in enabled_instances(layout) if i != release_id]
+    if others:
+        stale = [unit for i in others for unit in (layout.service_unit(i), layout.socket_unit(i))]
+        systemctl("disable", "--quiet", *stale)
+    for other in active_instances(layout):
+        if other != release_id:
+            drain(layout, other, seconds)
+    systemctl("start", f"{layout.name}.target")
+    return previous
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "root": {"type": "path", "required": True},
+            "id": {"type": "str", "required": True},
+            "drain_seconds": {"type": "float", "default": 3},
+            "who": {"type": "str", "default": ""},
+        },
+        supports_check_mode=True,
+    )
+    p = module.params
+    layout = Layout(p["name"], p["root"])
+    previous = layout.current_id()
+    diff = {"before": f"{previous}\n", "after": f"{p['id']}\n"}
+    if module.check_mode:
+        module.exit_json(changed=previous != p["id"], previous=previous, diff=diff)
+    if systemctl("is-active", layout.service_unit(p["id"]), check=False) != "active":
+        module.fail_json(
+            msg=f"{layout.service_unit(p['id'])} is not up, so nothing was switched. {layout.serving()} Run the deploy again."
+        )
+    try:
+        switch(layout, p["id"], p["drain_seconds"], p["who"])
+    except (CommandError, OSError) as error:
+        module.fail_json(
+            msg=f"The switch to {p['id']} did not end: {error}. {layout.serving()} Run the deploy again: it does what is left."
+        )
+    module.exit_json(changed=True, previous=previous, diff=diff)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,375 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Builds the virtual environment of a lock, once, and links a release to it."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: venv
+short_description: Builds the virtual environment of a lock
+version_added: 0.1.0
+description:
+  - One environment per lock hash. A known one is linked, not built.
+  - Built aside, as the backend's user so that no third-party build code runs as root, then given to root and renamed in place.
+author: The Decant maintainers
+options:
+  name:
+    description: The backend's name.
+    type: str
+    required: true
+  root:
+    description: The backend's directory, absolute.
+    type: path
+    required: true
+  user:
+    description: The system user that runs the backend.
+    type: str
+    required: true
+  id:
+    description: The staged release.
+    type: str
+    required: true
+  lock:
+    description: The lock hash, which names the environment.
+    type: str
+    required: true
+  subdir:
+    description: Directory of the code inside the source.
+    type: str
+    default: ""
+  mode:
+    description: What says what to install.
+    type: str
+    choices: [requirements, pyproject, uv]
+    default: requirements
+  paths:
+    description: Requirements files, relative to the code.
+    type: list
+    elements: str
+    default: []
+  text:
+    description: Requirements read from pyproject.toml.
+    type: str
+    default: ""
+  hashed:
+    description: The requirements carry hashes, and each is checked.
+    type: bool
+    default: false
+  extras:
+    description: Extras of the project to install from uv.lock.
+    type: list
+    elements: str
+    default: []
+  additions:
+    description: Requirements that Decant or the inventory adds.
+    type: list
+    elements: str
+    default: []
+  python:
+    description: The Python of the environment, a command or an absolute path.
+    type: str
+    default: python3
+  installer:
+    description: What installs.
+    type: str
+    choices: [uv, pip]
+    default: uv
+  uv_version:
+    description: The version of uv, installed from the package index for all backends of a host.
+    type: str
+    required: true
+  index_url:
+    description: Package index; may carry credentials. Empty for the installer's default.
+    type: str
+    default: ""
+  extra_index_urls:
+    description: Further indexes.
+    type: list
+    elements: str
+    default: []
+  proxy:
+    description: HTTP proxy.
+    type: str
+    default: ""
+  ca_bundle:
+    description: CA certificates on the host, for a network that inspects TLS.
+    type: str
+    default: ""
+  timeout:
+    description: Limit for the whole build, in seconds.
+    type: int
+    default: 900
+attributes:
+  check_mode:
+    description: Says whether an environment would be built.
+    support: full
+  diff_mode:
+    description: An environment is new as a whole.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Build the virtual environment
+  decant.flask.venv:
+    name: projects
+    root: /srv/projects
+    user: projects
+    id: 20261122T101500Z-3f2a9c1
+    lock: 9b1d3c0a5e7f2468
+    paths: [requirements.txt]
+    additions: [gunicorn==27.0.1]
+    uv_version: 0.13.9
+"""
+
+RETURN = r"""
+path:
+  description: The environment's directory.
+  returned: always
+  type: str
+built:
+  description: Whether it had to be built.
+  returned: always
+  type: bool
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.decant.flask.plugins.module_utils.host import CommandError, run
+from ansible_collections.decant.flask.plugins.module_utils.layout import Layout, atomic_symlink, now
+
+TOOLS = "/usr/local/lib/decant"
+MARKER = ".decant.json"
+
+
+class BuildError(Exception):
+    """A build that failed; the message is for an operator."""
+
+
+class Builder:
+    """One build of one environment."""
+
+    def __init__(self, p: dict[str, Any], layout: Layout, partial: str) -> None:
+        self.p, self.layout, self.partial = p, layout, partial
+        self.home = f"{partial}.home"
+        self.python = f"{partial}/bin/python"
+        self.code = layout.code(p["id"], p["subdir"])
+        self.deadline = time.monotonic() + p["timeout"]
+
+    def environment(self) -> dict[str, str]:
+        """What the installer is told through its environment: indexes may carry credentials, so never in argv."""
+        p = self.p
+        env = {
+            "HOME": self.home,
+            "TMPDIR": self.home,
+            "PYTHONDONTWRITEBYTECODE": "",
+            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+            "PIP_NO_INPUT": "1",
+        }
+        env.update(
+            {
+                "UV_LINK_MODE": "copy",
+                "UV_PYTHON_DOWNLOADS": "never",
+                "UV_NO_CONFIG": "1",
+                "UV_NO_PROGRESS": "1",
+                "UV_CACHE_DIR": f"/var/cache/decant/{p['name']}/uv",
+            }
+        )
+        env["PIP_CACHE_DIR"] = f"/var/cache/decant/{p['name']}/pip"
+        if p["index_url"]:
+            env.update({"PIP_INDEX_URL": p["index_url"], "UV_DEFAULT_INDEX": p["index_url"]})
+        if p["extra_index_urls"]:
+            env.update(
+                {"PIP_EXTRA_INDEX_URL": " ".join(p["extra_index_urls"]), "UV_INDEX": " ".join(p["extra_index_urls"])}
+            )
+        if p["proxy"]:
+            env.update(
+                {
+                    "HTTP_PROXY": p["proxy"],
+                    "HTTPS_PROXY": p["proxy"],
+                    "http_proxy": p["proxy"],
+                    "https_proxy": p["proxy"],
+                }
+            )
+        if p["ca_bundle"]:
+            env.update(
+                {"SSL_CERT_FILE": p["ca_bundle"], "PIP_CERT": p["ca_bundle"], "REQUESTS_CA_BUNDLE": p["ca_bundle"]}
+            )
+        return env
+
+    def step(self, what: str, argv: list[str], *, as_root: bool = False, cwd: str | None = None) -> str:
+        """Run one command of the build, as the backend's user unless it only handles files of root's."""
+        left = self.deadline - time.monotonic()
+        user = None if as_root else self.p["user"]
+        try:
+            return run(argv, env=self.environment(), cwd=cwd or self.code, timeout=max(left, 1), user=user).stdout
+        except CommandError as error:
+            raise BuildError(f"{what} failed: {self.tail(error.output)}") from error
+        except subprocess.TimeoutExpired as error:
+            raise BuildError(f"{what} took longer than venv_timeout_seconds ({self.p['timeout']} s)") from error
+
+    def tail(self, output: str) -> str:
+        """The end of an installer's output, without the passwords that index URLs carry."""
+        lines = [line.rstrip() for line in output.strip().splitlines() if line.strip()]
+        return re.sub(r"(://[^/\s:@]*):[^/\s@]+@", r"\1:***@", "\n".join(lines[-15:]))
+
+    def uv(self) -> str:
+        """The path of uv, installed on first use. It is one binary, so its directory can be renamed in place."""
+        final = f"{TOOLS}/uv-{self.p['uv_version']}"
+        if not os.path.exists(f"{final}/bin/uv"):
+            aside = f"{final}.{os.getpid()}"
+            os.makedirs(TOOLS, mode=0o755, exist_ok=True)
+            self.step("python3 -m venv", ["/usr/bin/python3", "-m", "venv", aside], as_root=True, cwd="/")
+            argv = [
+                f"{aside}/bin/python",
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--only-binary",
+                ":all:",
+                f"uv=={self.p['uv_version']}",
+            ]
+            try:
+                self.step("Installing uv", argv, as_root=True, cwd="/")
+                shutil.rmtree(final, ignore_errors=True)
+                os.rename(aside, final)
+            finally:
+                shutil.rmtree(aside, ignore_errors=True)
+        return f"{final}/bin/uv"
+
+    def build(self) -> None:
+        """Create, install, hand over to root."""
+        p = self.p
+        for folder in (self.partial, self.home, f"/var/cache/decant/{p['name']}"):
+            os.makedirs(folder, mode=0o750, exist_ok=True)
+            shutil.chown(folder, p["user"], p["user"])
+        uv = self.uv() if p["installer"] == "uv" else ""
+        if uv:
+            self.step("uv venv", [uv, "venv", "--quiet", "--allow-existing", "--python", p["python"], self.partial])
+            install = [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", self.python]
+        else:
+            self.step("python -m venv", [p["python"], "-m", "venv", self.partial])
+            install = [self.python, "-m", "pip", "install", "--quiet"]
+        self.install(install, uv)
+        self.relocate()
+        run(["chown", "--recursive", "--no-dereference", "root:root", self.partial])
+        run(["chmod", "--recursive", "go-w,a+rX", self.partial])
+
+    def install(self, install: list[str], uv: str) -> None:
+        """The backend's requirements first, then what is added, in a run of its own: pip checks hashes for all or none."""
+        p = self.p
+        requirements = f"{self.home}/requirements.txt"
+        if p["mode"] == "uv":
+            extras = [word for extra in p["extras"] for word in ("--extra", extra)]
+            export = [
+                uv,
+                "export",
+                "--quiet",
+                "--frozen",
+                "--no-dev",
+                "--no-emit-project",
+                "--output-file",
+                requirements,
+                *extras,
+            ]
+            self.step("Reading uv.lock", export)
+            sources = [requirements]
+        elif p["mode"] == "pyproject":
+            with open(requirements, "w", encoding="utf-8") as stream:
+                stream.write(p["text"])
+            os.chmod(requirements, 0o644)
+            sources = [requirements]
+        else:
+            sources = [f"{self.code}/{path}" for path in p["paths"]]
+        hashed = ["--require-hashes"] if p["hashed"] else []
+        files = [word for path in sources for word in ("--requirement", path)]
+        together = [] if p["hashed"] or p["mode"] == "uv" else p["additions"]
+        self.step("Installing the requirements", [*install, *hashed, *files, *together])
+        if not together and p["additions"]:
+            self.step("Installing " + ", ".join(p["additions"]), [*install, *p["additions"]])
+
+    def relocate(self) -> None:
+        """Write the final path where the build path stands: scripts' first lines, activate, pyvenv.cfg."""
+        before, after = self.partial.encode(), f"{self.layout.venvs}/{self.p['lock']}".encode()
+        paths = [f"{self.partial}/pyvenv.cfg"]
+        paths += [entry.path for entry in os.scandir(f"{self.partial}/bin") if entry.is_file(follow_symlinks=False)]
+        for path in paths:
+            with open(path, "rb") as stream:
+                data = stream.read()
+            if before in data and b"\0" not in data:
+                with open(path, "wb") as stream:
+                    stream.write(data.replace(before, after))
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "root": {"type": "path", "required": True},
+            "user": {"type": "str", "required": True},
+            "id": {"type": "str", "required": True},
+            "lock": {"type": "str", "required": True},
+            "subdir": {"type": "str", "default": ""},
+            "mode": {"type": "str", "choices": ["requirements", "pyproject", "uv"], "default": "requirements"},
+            "paths": {"type": "list", "elements": "str", "default": []},
+            "text": {"type": "str", "default": ""},
+            "hashed": {"type": "bool", "default": False},
+            "extras": {"type": "list", "elements": "str", "default": []},
+            "additions": {"type": "list", "elements": "str", "default": []},
+            "python": {"type": "str", "default": "python3"},
+            "installer": {"type": "str", "choices": ["uv", "pip"], "default": "uv"},
+            "uv_version": {"type": "str", "required": True},
+            "index_url": {"type": "str", "default": "", "no_log": True},
+            "extra_index_urls": {"type": "list", "elements": "str", "default": [], "no_log": True},
+            "proxy": {"type": "str", "default": "", "no_log": True},
+            "ca_bundle": {"type": "str", "default": ""},
+            "timeout": {"type": "int", "default": 900},
+        },
+        supports_check_mode=True,
+    )
+    p = module.params
+    layout = Layout(p["name"], p["root"])
+    final = f"{layout.venvs}/{p['lock']}"
+    known = os.path.exists(f"{final}/{MARKER}")
+    if module.check_mode:
+        module.exit_json(changed=True, path=final, built=not known)
+    release = layout.release(p["id"])
+    if not os.path.isdir(release):
+        module.fail_json(msg=f"{release} does not exist: the role decant.flask.release stages it first.")
+    if not known:
+        partial = f"{layout.venvs}/.{p['lock']}.partial"
+        builder = Builder(p, layout, partial)
+        try:
+            shutil.rmtree(partial, ignore_errors=True)
+            builder.build()
+            with open(f"{partial}/{MARKER}", "w", encoding="utf-8") as stream:
+                json.dump({"lock": p["lock"], "installer": p["installer"], "built_at": now()}, stream)
+            shutil.rmtree(final, ignore_errors=True)
+            os.rename(partial, final)
+        except (BuildError, CommandError, OSError) as error:
+            shutil.rmtree(partial, ignore_errors=True)
+            layout.record(p["id"], outcome="failed", reason="the virtual environment could not be built")
+            layout.audit(event="deploy", release=p["id"], outcome="failed", phase="venv")
+            module.fail_json(
+                msg=f"The virtual environment of release {p['id']} could not be built. {error}\n{layout.serving()} "
+                "Mend the requirements (or venv_index_url, venv_proxy, venv_ca_bundle, venv_build_packages) and run the deploy again."
+            )
+        finally:
+            shutil.rmtree(builder.home, ignore_errors=True)
+    link, target = f"{release}/venv", f"../../venvs/{p['lock']}"
+    linked = os.path.islink(link) and os.readlink(link) == target
+    if not linked:
+        atomic_symlink(target, link)
+    module.exit_json(changed=not (known and linked), path=final, built=not known)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,356 @@
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What a type cannot say about the inputs: one function per subject, each returns sentences an operator can act on.
+
+A sentence names the variable, the value seen (never a secret's), the rule, and a good example.
+"""
+
+from __future__ import annotations
+
+import difflib
+import posixpath
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ansible_collections.decant.flask.plugins.module_utils import envfile
+
+from .settings import ROLES
+
+APP_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
+# <name>-health.timer and the like belong to the backend <name>; a backend called so would share its units.
+RESERVED_SUFFIXES = ("-health", "-migrate", "-drain", "-backup")
+FACTORY = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*(\(.*\))?")
+SERVER_NAME = re.compile(
+    r"(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*"
+)
+NGINX_SIZE = re.compile(r"[1-9][0-9]*[kmg]?|0", re.IGNORECASE)
+PLACEHOLDER = re.compile(
+    r"^\W*(change[-_ ]?me|changeit|replace[-_ ]?me|todo|x{3,}\W*$|placeholder|example|your[-_ ]|default|dev([-_ ]|$)|"
+    r"development|test([-_ ]|$)|insecure|password|secret([-_ ]?key)?\W*$|<)",
+    re.IGNORECASE,
+)
+TRUTHY = {"1", "true", "yes", "on", "t", "y"}
+INSECURE = {
+    "secret_key_placeholder": "a secret that is still a placeholder",
+    "secret_key_short": "a SECRET_KEY shorter than dotenv_secret_key_min_length",
+    "secret_key_missing": "no SECRET_KEY at all",
+    "debug": "a truthy DEBUG or FLASK_DEBUG",
+    "cors_wildcard": "a CORS list that allows every origin",
+    "database_in_memory": "a SQLite database that lives in memory",
+}
+
+
+def unknown_variables(names: Iterable[str], known: Iterable[str], ignored: Iterable[str]) -> list[str]:
+    """Variables that look like an input of Decant and are none: what a typo becomes."""
+    known = sorted(known)
+    prefixes = tuple(f"{role}_" for role in ROLES)
+    problems = []
+    for name in sorted(set(names) - set(known)):
+        if name.startswith(("_", "ansible_", "vault_", "molecule_")) or any(matches(name, p) for p in ignored):
+            continue
+        ours = name.startswith(prefixes)
+        close = difflib.get_close_matches(name, known, n=1, cutoff=0.6 if ours else 0.9)
+        if ours or close:
+            hint = f" Did you mean {close[0]}?" if close else ""
+            problems.append(
+                f"{name} is not an input of Decant.{hint} If it is a variable of your own, "
+                f"list it: app_ignore_variables: [{name}]."
+            )
+    return problems
+
+
+def matches(name: str, pattern: str) -> bool:
+    """A name against an entry of app_ignore_variables, where a trailing * stands for any ending."""
+    return name.startswith(pattern[:-1]) if pattern.endswith("*") else name == pattern
+
+
+def required(v: Mapping[str, Any], names: Iterable[str], examples: Mapping[str, str]) -> list[str]:
+    """Inputs that have no default and were not given."""
+    return [
+        f"{name} is not set. Write it in the inventory's group_vars, for example {name}: {examples[name]}"
+        for name in names
+        if v.get(name) in (None, "", [])
+    ]
+
+
+def identity(v: Mapping[str, Any]) -> list[str]:
+    """Name, user, directory, factory, sub-directory, shared paths."""
+    problems = []
+    name = v.get("app_name")
+    if name:
+        if not APP_NAME.fullmatch(str(name)):
+            problems.append(
+                f"app_name is '{name}'. Use lower-case letters, digits and dashes, at most 31, starting with a letter, "
+                "for example 'shop-api': it becomes a unit, a user and a directory."
+            )
+        elif str(name).endswith(RESERVED_SUFFIXES):
+            problems.append(
+                f"app_name is '{name}'. Endings {', '.join(RESERVED_SUFFIXES)} name the helper units of another backend; "
+                "choose a name without them."
+            )
+    root = str(v.get("app_root") or "")
+    if root and (not root.startswith("/") or posixpath.normpath(root) != root or root.count("/") < 2 or " " in root):
+        problems.append(
+            f"app_root is '{root}'. Write a normalised absolute path at least two levels deep, for example '/srv/projects'."
+        )
+    if root.startswith(("/home/", "/root/", "/run/", "/tmp/", "/var/tmp/")):
+        problems.append(
+            f"app_root is '{root}', which the sandbox hides from the backend or a reboot empties. Write for example '/srv/projects'."
+        )
+    factory = str(v.get("app_factory") or "")
+    if factory and not FACTORY.fullmatch(factory):
+        problems.append(
+            f"app_factory is '{factory}'. Write module:callable(arguments) or module:object, for example "
+            "\"app:create_app('production')\" or 'wsgi:app'. gunicorn serves it and the Flask CLI migrates through it."
+        )
+    for key in ("app_subdir", "migrate_directory"):
+        if v.get(key) and not inside(str(v[key])):
+            problems.append(f"{key} is '{v[key]}'. Write a relative path inside the source, for example 'backend'.")
+    for path in v.get("app_shared_paths") or []:
+        if not inside(str(path)):
+            problems.append(
+                f"app_shared_paths has '{path}'. Write paths relative to the code, for example 'uploads': each becomes a "
+                "link to the same name under the shared directory."
+            )
+    for url_prefix, path in (v.get("nginx_static_paths") or {}).items():
+        if not str(url_prefix).startswith("/") or not str(url_prefix).endswith("/") or not inside(str(path)):
+            problems.append(
+                f"nginx_static_paths has '{url_prefix}': '{path}'. Write a URL prefix that starts and ends with a slash, "
+                "and a directory relative to the code, for example '/static/': 'app/static'."
+            )
+    return problems
+
+
+def inside(path: str) -> bool:
+    """Whether a relative path stays where it starts."""
+    return bool(path) and not path.startswith("/") and ".." not in path.split("/") and posixpath.normpath(path) != "."
+
+
+def source(v: Mapping[str, Any]) -> list[str]:
+    """Exactly one source, and what belongs to it."""
+    given = [name for name in ("app_repo", "app_path", "app_archive") if v.get(name)]
+    problems = []
+    if len(given) != 1:
+        seen = " and ".join(given) if given else "none of them"
+        problems.append(
+            f"The source is one of app_repo (git), app_path (a directory on the controller) and app_archive (a file or URL); "
+            f"this inventory sets {seen}. Set exactly one."
+        )
+    if v.get("app_repo") and not v.get("app_version"):
+        problems.append(
+            "app_version is not set. Name the branch, tag or commit of app_repo to deploy, for example 'v1.4.0'."
+        )
+    if str(v.get("app_version") or "").startswith("-"):
+        problems.append(f"app_version is '{v['app_version']}'. A branch, tag or commit does not start with a dash.")
+    checksum = str(v.get("app_archive_checksum") or "")
+    if v.get("app_archive") and not re.fullmatch(r"sha256:[0-9a-f]{64}", checksum):
+        problems.append(
+            f"app_archive_checksum is '{checksum}'. An archive needs its checksum: 'sha256:' and 64 lower-case hex digits, "
+            "as sha256sum prints them."
+        )
+    return problems
+
+
+def environment(v: Mapping[str, Any]) -> list[str]:
+    """app_env and app_secrets: can be written, do not collide, and are fit for production."""
+    problems = []
+    plain, secrets = v.get("app_env") or {}, v.get("app_secrets") or {}
+    if not isinstance(secrets, dict):
+        return [
+            'app_secrets is not a mapping. Write KEY: value lines under it, for example SECRET_KEY: "{{ vault_app_secret_key }}".'
+        ]
+    if not isinstance(plain, dict):
+        return ["app_env is not a mapping. Write KEY: value lines under it, for example LOG_LEVEL: info."]
+    for key in sorted(set(plain) & set(secrets)):
+        problems.append(
+            f"{key} is in both app_env and app_secrets. Keep it in one of them; a secret belongs in app_secrets."
+        )
+    for key in ("FLASK_APP", "APP_CONFIG", "DECANT_RELEASE"):
+        if key in plain or key in secrets:
+            instead = {"FLASK_APP": "app_factory", "APP_CONFIG": "app_config"}.get(key, "nothing: each release sets it")
+            problems.append(f"{key} is set by Decant. Remove it from app_env and app_secrets, and set {instead}.")
+    for variable, group in (("app_env", plain), ("app_secrets", secrets)):
+        for key, value in sorted(group.items()):
+            try:
+                envfile.render({key: value})
+            except envfile.EnvFileError as error:
+                problems.append(f"{variable}: {error}")
+    allowed = set(v.get("app_allow_insecure") or [])
+    for name in sorted(allowed - set(INSECURE)):
+        problems.append(f"app_allow_insecure has '{name}', which is not one of {', '.join(sorted(INSECURE))}.")
+    problems += [
+        f"{text} To accept it knowingly: app_allow_insecure: [{name}]."
+        for name, text in insecure(v)
+        if name not in allowed
+    ]
+    return problems
+
+
+def insecure(v: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What must not go to production, as (name of the exception, sentence). Values of secrets are never in a sentence."""
+    plain, secrets = v.get("app_env") or {}, v.get("app_secrets") or {}
+    both = {**plain, **secrets}
+    found = []
+    for key, value in sorted(secrets.items()):
+        if isinstance(value, str) and PLACEHOLDER.search(value):
+            found.append(
+                (
+                    "secret_key_placeholder",
+                    f"{key} in app_secrets is still a placeholder. Generate one and keep it in the vault.",
+                )
+            )
+    key = both.get("SECRET_KEY")
+    least = int(v.get("dotenv_secret_key_min_length") or 32)
+    make = "python3 -c 'import secrets; print(secrets.token_urlsafe(48))'"
+    if not key:
+        found.append(
+            (
+                "secret_key_missing",
+                f"app_secrets has no SECRET_KEY. Sessions and tokens are signed with it; make one: {make}.",
+            )
+        )
+    elif len(str(key)) < least:
+        found.append(
+            ("secret_key_short", f"SECRET_KEY has {len(str(key))} characters; {least} are needed. Make one: {make}.")
+        )
+    for name in ("DEBUG", "FLASK_DEBUG"):
+        if str(both.get(name, "")).strip().lower() in TRUTHY:
+            found.append(
+                (
+                    "debug",
+                    f"{name} is '{both[name]}'. The debugger runs code for whoever asks; remove it or write false.",
+                )
+            )
+    for name, value in sorted(both.items()):
+        if "CORS" in name.upper() and "ORIGIN" in name.upper() and "*" in re.split(r"[\s,\[\]\"']+", str(value)):
+            found.append(
+                (
+                    "cors_wildcard",
+                    f"{name} allows every origin ('*'). List the origins, for example https://example.org.",
+                )
+            )
+    for name, value in sorted(both.items()):
+        if re.fullmatch(r"sqlite(\+\w+)?://(/:memory:)?", str(value)):
+            found.append(
+                (
+                    "database_in_memory",
+                    f"{name} is a SQLite database in memory: every worker has its own, and a restart empties it.",
+                )
+            )
+    return found
+
+
+def sqlite_path(url: str) -> str | None:
+    """The file of a SQLite URL; None when the URL is of another kind, empty when the database is in memory.
+
+    SQLAlchemy: sqlite:///relative, sqlite:////absolute.
+    """
+    match = re.fullmatch(r"sqlite(?:\+\w+)?://(?:/([^?]*))?(?:\?.*)?", url)
+    if not match:
+        return None
+    path = match.group(1) or ""
+    return "" if path == ":memory:" else path
+
+
+def database(v: Mapping[str, Any]) -> list[str]:
+    """SQLite files: absolute, and in a place that outlives a release and that the app may write."""
+    problems = []
+    root = str(v.get("app_root") or "")
+    both = {**(v.get("app_env") or {}), **(v.get("app_secrets") or {})}
+    writable = [f"{root}/shared", *[str(p) for p in v.get("gunicorn_writable_paths") or []]]
+    for name, value in sorted(both.items()):
+        path = sqlite_path(value) if isinstance(value, str) else None
+        if not path:
+            continue
+        wanted = f"sqlite:///{root}/shared/{v.get('app_name')}.db"
+        if not path.startswith("/"):
+            problems.append(
+                f"{name} is a relative SQLite path ('{path}'), which Flask reads relative to its instance folder. Write {wanted}."
+            )
+            continue
+        real = posixpath.normpath(path)
+        if any(real.startswith(f"{root}/{part}/") for part in ("releases", "current", "venvs")):
+            problems.append(
+                f"{name} puts the database inside a release ('{path}'): the next deploy would leave it behind. Write {wanted}."
+            )
+        elif not any(real.startswith(f"{folder.rstrip('/')}/") for folder in writable):
+            problems.append(
+                f"{name} puts the database at '{path}', which the sandbox keeps read-only. Write {wanted}, "
+                "or list its directory in gunicorn_writable_paths."
+            )
+    return problems
+
+
+def serving(v: Mapping[str, Any]) -> list[str]:
+    """gunicorn, nginx and health inputs."""
+    problems = []
+    for name in v.get("nginx_server_names") or []:
+        if not SERVER_NAME.fullmatch(str(name)):
+            problems.append(
+                f"nginx_server_names has '{name}'. Write host names without scheme, port or path, for example 'projects.example.org'."
+            )
+    port = v.get("nginx_listen_port")
+    if isinstance(port, int) and not 1 <= port <= 65535:
+        problems.append(f"nginx_listen_port is {port}. Write a TCP port from 1 to 65535, for example 80.")
+    size = str(v.get("nginx_client_max_body_size") or "10m")
+    if not NGINX_SIZE.fullmatch(size):
+        problems.append(f"nginx_client_max_body_size is '{size}'. Write a number with k, m or g, for example '10m'.")
+    path = str(v.get("health_path") or "")
+    if path and not re.fullmatch(r"/[!-~]*", path):
+        problems.append(
+            f"health_path is '{path}'. Write a URL path that starts with a slash, for example '/api/health'."
+        )
+    for name in (
+        "gunicorn_timeout_seconds",
+        "gunicorn_graceful_timeout_seconds",
+        "health_deadline_seconds",
+        "health_timeout_seconds",
+        "health_successes",
+        "health_timer_seconds",
+        "migrate_timeout_seconds",
+        "release_keep",
+    ):
+        value = v.get(name)
+        least = 2 if name == "release_keep" else 1
+        if isinstance(value, (int, float)) and value < least:
+            why = " (the one that serves and the one before it)" if name == "release_keep" else ""
+            problems.append(f"{name} is {value}. At least {least} is needed{why}.")
+    if v.get("gunicorn_worker_class") == "sync" and int(v.get("gunicorn_threads") or 0) > 1:
+        problems.append(
+            f"gunicorn_threads is {v['gunicorn_threads']} with the sync worker class, which has no threads. "
+            "Write gunicorn_worker_class: gthread, or leave gunicorn_threads out."
+        )
+    return problems
+
+
+def problems(v: Mapping[str, Any], names: Iterable[str], known: Iterable[str], needs: Iterable[str]) -> list[str]:
+    """Everything that is wrong with the inputs, in the order an operator would fix it.
+
+    :param v: every public variable that is set or has a default.
+    :param names: every variable of the play, for typos.
+    :param known: the variables that exist.
+    :param needs: the roles that run in this play.
+    """
+    examples = {
+        "app_name": "projects",
+        "app_factory": "\"app:create_app('production')\"",
+        "health_path": "/api/health",
+        "nginx_server_names": "[projects.example.org]",
+    }
+    wanted = ["app_name"]
+    if "release" in needs or "gunicorn" in needs:
+        wanted += ["app_factory", "health_path"]
+    elif "health" in needs:
+        wanted += ["health_path"]
+    if "nginx" in needs:
+        wanted += ["nginx_server_names"]
+    found = unknown_variables(names, known, [str(p) for p in v.get("app_ignore_variables") or []])
+    found += required(v, wanted, examples)
+    found += identity(v)
+    if "release" in needs:
+        found += source(v)
+        found += environment(v)
+    if isinstance(v.get("app_env") or {}, dict) and isinstance(v.get("app_secrets") or {}, dict):
+        found += database(v)
+    found += serving(v)
+    return found

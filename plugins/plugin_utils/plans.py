@@ -1,0 +1,178 @@
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The decisions of a deploy as pure functions: what a host lacks, whether a release is needed and why, what will change."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.decant.flask.plugins.module_utils import envfile
+
+MIB = 1024 * 1024
+MIN_SYSTEMD = 249  # StopPropagatedFrom=
+# Settings that change how a release is served, and so make another release. The drain is a property of the switch.
+UNIT_PREFIXES = ("gunicorn_", "migrate_")
+UNIT_EXCEPT = ("gunicorn_drain_seconds", "migrate_enabled")
+UNIT_NAMES = (
+    "app_name",
+    "app_root",
+    "app_user",
+    "app_factory",
+    "app_subdir",
+    "app_shared_paths",
+    "nginx_static_paths",
+    "health_path",
+    "health_expect_status",
+    "health_expect_json",
+    "health_headers",
+    "health_host",
+    "health_successes",
+    "health_timeout_seconds",
+    "health_deadline_seconds",
+)
+
+
+def concurrency(v: Mapping[str, Any], cpus: int) -> tuple[int, int]:
+    """Workers and threads of a host: what the inventory says, else from its CPUs.
+
+    workers = 2 x CPUs + 1 (gunicorn's own rule), at most gunicorn_workers_max; threads = 4 for gthread, 1 for all others.
+    """
+    workers = int(v["gunicorn_workers"] or min(2 * cpus + 1, int(v["gunicorn_workers_max"])))
+    threads = int(v["gunicorn_threads"] or (4 if v["gunicorn_worker_class"] == "gthread" else 1))
+    return workers, threads
+
+
+def unit_hash(v: Mapping[str, Any], workers: int, threads: int, templates: Mapping[str, str]) -> str:
+    """One hash over all that makes a release's units, apart from its id."""
+    settings = {
+        name: value
+        for name, value in v.items()
+        if name in UNIT_NAMES or (name.startswith(UNIT_PREFIXES) and name not in UNIT_EXCEPT)
+    }
+    parts = [settings, workers, threads, dict(templates)]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def reasons(current: Mapping[str, Any], fingerprint: str, parts: Mapping[str, str]) -> list[str]:
+    """Why a new release is needed; empty when the one that serves is the one that is wanted."""
+    if not current["id"]:
+        return ["first release on this host"]
+    if not current["intact"]:
+        return list(current["drift"])
+    manifest = current["manifest"]
+    if manifest.get("fingerprint") == fingerprint:
+        return []
+    names = {
+        "source": "source",
+        "commit": "commit",
+        "lock": "dependencies",
+        "env": "environment",
+        "unit": "unit settings",
+    }
+    before = manifest.get("parts", {})
+    changed = [label for key, label in names.items() if before.get(key) != parts[key]]
+    return [f"{', '.join(changed) or 'fingerprint'} changed"]
+
+
+def salt(text: str) -> str:
+    """Key for the per-name digests of a .env. It comes from all of it, SECRET_KEY included, and is never stored or printed."""
+    return hashlib.sha256(f"env digests\n{text}".encode()).hexdigest()
+
+
+def env_changes(wanted: Mapping[str, Any], digests: Mapping[str, str], key: str) -> dict[str, list[str]]:
+    """Names of the variables that a release adds, removes and changes."""
+    new = {name: envfile.digest(key, name, envfile.as_text(name, value)) for name, value in wanted.items()}
+    return {
+        "added": sorted(set(new) - set(digests)),
+        "removed": sorted(set(digests) - set(new)),
+        "changed": sorted(name for name in set(new) & set(digests) if new[name] != digests[name]),
+    }
+
+
+def host_problems(
+    v: Mapping[str, Any], host: Mapping[str, Any], source: Mapping[str, Any], roles: list[str]
+) -> list[str]:
+    """What a host has, or lacks, that this deploy cannot live with."""
+    name, root, user = v["app_name"], v["app_root"], v["app_user"]
+    found = []
+    if host["systemd"] < MIN_SYSTEMD:
+        found.append(f"systemd is {host['systemd']}; at least {MIN_SYSTEMD} is needed. Debian 12 and 13 have it.")
+    if host["foreign_units"]:
+        found.append(
+            f"app_name '{name}' would shadow units of this host's own software: {', '.join(host['foreign_units'])}. Choose another app_name."
+        )
+    account = host["account"]
+    if account and account["home"] != root:
+        found.append(
+            f"user '{user}' exists with home {account['home']}, so it belongs to something else (a backend's user has home {root}). "
+            "Set another app_name or app_user."
+        )
+    if "nginx" in roles:
+        found += nginx_problems(v, host)
+    if source:
+        found += release_problems(v, host, source)
+    return found
+
+
+def nginx_problems(v: Mapping[str, Any], host: Mapping[str, Any]) -> list[str]:
+    """Other web servers and sites on the host."""
+    port, nginx = v["nginx_listen_port"], host["nginx"]
+    found = []
+    if host["port_holder"] not in ("", "nginx"):
+        found.append(
+            f"port {port} is held by '{host['port_holder']}'. Stop it, or set nginx_listen_port to a free port."
+        )
+    found += [f"{text}. Remove that site, or change nginx_server_names." for text in nginx["conflicts"]]
+    if nginx["default_server"] and v["nginx_catch_all_enabled"]:
+        found.append(
+            f"{nginx['default_server']} is already the default server of port {port}. Set nginx_catch_all_enabled: false to leave it "
+            "in place (unknown host names then go to that site), or remove its default_server."
+        )
+    return found
+
+
+def release_problems(v: Mapping[str, Any], host: Mapping[str, Any], source: Mapping[str, Any]) -> list[str]:
+    """Python, database path and space."""
+    found = []
+    if not host["python_version"]:
+        has = ", ".join(host["pythons"]) or "none"
+        found.append(
+            f"venv_python is '{v['venv_python']}', which does not run on this host. It has {has}. Install it, or correct venv_python."
+        )
+    if host["sqlite_trouble"]:
+        found.append(f"DATABASE_URL: {host['sqlite_trouble']}. Keep the database under {v['app_root']}/shared.")
+    needed = 2 * int(source["bytes"]) + 64 * MIB
+    if host["free_bytes"] < needed:
+        found.append(
+            f"the file system of {v['app_root']} has {host['free_bytes'] // MIB} MiB free and this release needs {needed // MIB} MiB. "
+            f"Free some space: journalctl --vacuum-size=200M, apt-get clean, or a smaller release_keep (now {v['release_keep']})."
+        )
+    return found
+
+
+def lines(
+    v: Mapping[str, Any], host: Mapping[str, Any], source: Mapping[str, Any], plan: Mapping[str, Any]
+) -> list[str]:
+    """The plan as a person reads it. `<id>` stands for the release's id, which all hosts agree on after their plans."""
+    if not plan["needed"]:
+        tidy = " (its instance is not running: it is started)" if not host["current"]["running"] else ""
+        return [f"{plan['current']} serves and is what is wanted: no new release{tidy}"]
+    what = source["version"] or source["origin"]
+    subject = f" '{source['subject']}'" if source["subject"] else ""
+    changes = [f"+{n}" for n in plan["env_changes"]["added"]]
+    changes += [f"-{n}" for n in plan["env_changes"]["removed"]]
+    changes += [f"~{n}" for n in plan["env_changes"]["changed"]]
+    packages = " ".join(host["packages_missing"])
+    venv = "known, reused" if plan["venv_known"] else f"new, built with {v['venv_installer']}"
+    return [
+        f"release   <id> (now: {plan['current'] or 'none'}): {'; '.join(plan['reasons'])}",
+        f"source    {source['kind']} {what} at {source['revision'][:12]}{subject}",
+        f"packages  {'to install: ' + packages if packages else 'all there'}",
+        f"venv      {plan['lock']}: {venv}, Python {host['python_version']}",
+        f".env      {' '.join(changes) or 'unchanged'}",
+        f"migrate   {'flask db upgrade, before the switch' if v['migrate_enabled'] else 'off (migrate_enabled)'}",
+        f"gunicorn  {plan['workers']} {v['gunicorn_worker_class']} workers, {plan['threads']} threads each; "
+        f"gate: {v['health_successes']} x {v['health_expect_status']} from {v['health_path']}; then the switch",
+    ]

@@ -1,0 +1,80 @@
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Every input of every role, complete and templated, for the plugins that look at a deploy as a whole.
+
+A role that runs alone has only its own defaults in scope; a contract and a fingerprint need all of them. So the defaults
+are read from the roles themselves and the play's variables laid over them: there is no second list of defaults.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+from ansible.errors import AnsibleActionFail, AnsibleUndefinedVariable
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
+ROLES = ("app", "release", "venv", "dotenv", "migrate", "gunicorn", "nginx", "health")
+_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+def plain(value: Any) -> Any:
+    """A value without Ansible's tags: what JSON would carry, decrypted."""
+    return json.loads(json.dumps(value, default=str))
+
+
+def role_file(role: str, path: str) -> str:
+    """The path of a file in one of this collection's roles."""
+    return os.path.join(_ROOT, "roles", role, path)
+
+
+def specs() -> dict[str, dict[str, Any]]:
+    """Public variable -> its entry in an argument spec, over every entry point of every role."""
+    found: dict[str, dict[str, Any]] = {}
+    for role in ROLES:
+        with open(role_file(role, "meta/argument_specs.yml"), encoding="utf-8") as stream:
+            document = yaml.safe_load(stream)
+        for entry_point in document["argument_specs"].values():
+            found.update(entry_point.get("options", {}))
+    return found
+
+
+def load(task_vars: Mapping[str, Any], templar: Any, loader: Any) -> dict[str, Any]:
+    """All public variables that are set or have a default, templated, as plain values.
+
+    :param templar: the action plugin's own templar.
+    :param loader: the action plugin's own data loader.
+    """
+    defaults: dict[str, Any] = {}
+    for role in ROLES:
+        document = loader.load_from_file(role_file(role, "defaults/main.yml"), trusted_as_template=True)
+        defaults.update(document or {})
+    scope = {**defaults, **task_vars}
+    scoped = templar.copy_with_new_env(available_variables=scope)
+    values = {}
+    for name in specs():
+        if name not in scope:
+            continue
+        try:
+            values[name] = plain(scoped.template(scope[name]))
+        except AnsibleUndefinedVariable as error:
+            # Without app_name the defaults that build on it have no value; the contract says that app_name is missing.
+            if "app_name" in scope:
+                raise AnsibleActionFail(
+                    f"{name} cannot be read: {error} Define what it refers to, for example in the vault. No host was changed."
+                ) from None
+    return typed(values)
+
+
+def typed(values: dict[str, Any]) -> dict[str, Any]:
+    """Values as their spec's type: `-e gunicorn_workers=4` is text on the command line. What does not convert stays as it
+    is, for the contract to refuse."""
+    found = {}
+    for name, option in specs().items():
+        if name in values:
+            spec = {key: option[key] for key in ("type", "elements") if key in option}
+            answer = ArgumentSpecValidator({name: spec}).validate({name: values[name]})
+            found[name] = values[name] if answer.error_messages else answer.validated_parameters[name]
+    return found
