@@ -8,6 +8,7 @@ import json
 import os
 from typing import Any
 
+import yaml
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.decant.flask.plugins.module_utils import envfile
@@ -71,13 +72,16 @@ def make(
 
 
 def templates() -> dict[str, str]:
-    """Name -> sha256 of the templates that make a release's units: a changed template is a changed unit."""
+    """Name -> sha256 of what a release's units are made from, besides the settings: a changed template is a changed unit."""
     found = {}
     for role in ("gunicorn", "migrate"):
         folder = settings.role_file(role, "templates")
         for name in sorted(os.listdir(folder)):
             with open(os.path.join(folder, name), "rb") as stream:
                 found[f"{role}/{name}"] = hashlib.sha256(stream.read()).hexdigest()
-    with open(settings.role_file("app", "vars/main.yml"), "rb") as stream:
-        found["app/vars"] = hashlib.sha256(stream.read()).hexdigest()
+    for role, names in (("app", ["__app_sandbox"]), ("health", ["__health_words", "__health_gate_command"])):
+        with open(settings.role_file(role, "vars/main.yml"), encoding="utf-8") as stream:
+            variables = yaml.safe_load(stream)
+        for name in names:
+            found[name] = hashlib.sha256(json.dumps(variables[name]).encode()).hexdigest()
     return found

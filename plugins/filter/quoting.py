@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -59,6 +60,18 @@ def to_python(value: Any) -> str:
     return repr(settings.plain(value))
 
 
+def probe_words(options: Mapping[str, Any]) -> list[str]:
+    """The command line of decant-probe: a mapping becomes one option per item, with JSON values for --json."""
+    words = []
+    for name, value in settings.plain(options).items():
+        if not isinstance(value, dict):
+            words += [f"--{name}", str(value)]
+            continue
+        for key, item in sorted(value.items()):
+            words += [f"--{name}", f"{key}={json.dumps(item)}" if name == "json" else f"{key}:{item}"]
+    return words
+
+
 class FilterModule:
     """Makes the filters known as decant.flask.<name>."""
 
@@ -67,6 +80,7 @@ class FilterModule:
             "dotenv": dotenv,
             "env_salt": env_salt,
             "nginx_value": nginx_value,
+            "probe_words": probe_words,
             "sqlite_path": sqlite_path,
             "systemd_value": systemd_value,
             "to_python": to_python,

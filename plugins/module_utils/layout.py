@@ -6,6 +6,8 @@ Paths are those of docs/architecture.md: releases/<id>/, venvs/<hash>/, shared/,
 
 from __future__ import annotations
 
+import calendar
+import contextlib
 import hashlib
 import json
 import os
@@ -21,6 +23,14 @@ SYSTEMD_UNITS = "/etc/systemd/system"
 def now() -> str:
     """The time in UTC as ISO 8601 with seconds, for example 2026-11-22T10:15:00Z."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def seconds_since(stamp: str) -> int | None:
+    """Whole seconds since a time that now() wrote; None when there is none."""
+    try:
+        return int(time.time()) - calendar.timegm(time.strptime(stamp, "%Y-%m-%dT%H:%M:%SZ"))
+    except ValueError:
+        return None
 
 
 def atomic_write(path: str, data: bytes, mode: int, uid: int = 0, gid: int = 0) -> None:
@@ -158,6 +168,25 @@ class Layout:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+    def failed(self, release_id: str, phase: str, reason: str) -> None:
+        """Mark a release that did not make it, so that nothing ever goes back to it, and tell the audit log.
+
+        Best effort: it runs while an error is being reported, perhaps on a full disk, and must not hide that error.
+        """
+        record = self.manifest(release_id)
+        with contextlib.suppress(OSError):
+            if record:
+                record = self.record(release_id, outcome="failed", phase=phase, reason=reason)
+            self.audit(
+                event="deploy",
+                release=release_id,
+                outcome="failed",
+                phase=phase,
+                reason=reason,
+                who=record.get("who", ""),
+                seconds=seconds_since(record.get("staged_at", "")),
+            )
 
     def serving(self) -> str:
         """A sentence for error messages: what answers requests right now."""

@@ -108,8 +108,7 @@ def main() -> None:
         is_current = p["id"] == layout.current_id()
         if not is_current:
             systemctl("stop", service, sock, check=False)
-            layout.record(p["id"], outcome="failed", reason=f"gate: {why}")
-            layout.audit(event="deploy", release=p["id"], outcome="failed", phase="gate", reason=why)
+            layout.failed(p["id"], "gate", why)
         systemctl("reset-failed", service, sock, check=False)
         module.fail_json(
             msg=f"Release {p['id']} did not become healthy, so it gets no traffic: {why}\n"

@@ -117,8 +117,7 @@ def main() -> None:
     answer: dict[str, Any] = json.loads(RESULT.findall(text)[-1]) if RESULT.search(text) else {}
     if code != 0 or not answer:
         why = f"it took longer than migrate_timeout_seconds ({p['timeout']} s)" if result == "timeout" else cause(text)
-        layout.record(p["id"], outcome="failed", reason=f"migration: {why}")
-        layout.audit(event="deploy", release=p["id"], outcome="failed", phase="migrate", reason=why)
+        layout.failed(p["id"], "migrate", why)
         systemctl("reset-failed", unit, check=False)
         module.fail_json(
             msg=f"The migration of release {p['id']} failed: {why}\n{layout.serving()} Mend it and deploy again. "

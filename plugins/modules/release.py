@@ -281,6 +281,7 @@ def main() -> None:
         why = str(error)
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             why = f"the disk is full ({error.filename or layout.releases})"
+        layout.failed(p["id"], "stage", why)
         module.fail_json(
             msg=f"Release {p['id']} could not be staged: {why}. What was written of it is removed. {layout.serving()} "
             f"Make room on the file system of {layout.root} (df -h {layout.root}) and run the deploy again."

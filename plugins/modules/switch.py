@@ -59,9 +59,6 @@ previous:
   type: str
 """
 
-import calendar
-import time
-
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.decant.flask.plugins.module_utils.host import (
     CommandError,
@@ -70,7 +67,7 @@ from ansible_collections.decant.flask.plugins.module_utils.host import (
     run,
     systemctl,
 )
-from ansible_collections.decant.flask.plugins.module_utils.layout import Layout, atomic_symlink, now
+from ansible_collections.decant.flask.plugins.module_utils.layout import Layout, atomic_symlink, now, seconds_since
 
 
 def drain(layout: Layout, release_id: str, seconds: float) -> None:
@@ -93,14 +90,6 @@ def drain(layout: Layout, release_id: str, seconds: float) -> None:
             layout.socket_unit(release_id),
         ]
     )
-
-
-def seconds_since(stamp: str) -> int | None:
-    """Whole seconds since a time that layout.now() wrote; None when there is none."""
-    try:
-        return int(time.time()) - calendar.timegm(time.strptime(stamp, "%Y-%m-%dT%H:%M:%SZ"))
-    except ValueError:
-        return None
 
 
 def switch(layout: Layout, release_id: str, seconds: float, who: str) -> str:

@@ -356,8 +356,7 @@ def main() -> None:
             os.rename(partial, final)
         except (BuildError, CommandError, OSError) as error:
             shutil.rmtree(partial, ignore_errors=True)
-            layout.record(p["id"], outcome="failed", reason="the virtual environment could not be built")
-            layout.audit(event="deploy", release=p["id"], outcome="failed", phase="venv")
+            layout.failed(p["id"], "venv", str(error).splitlines()[-1])
             module.fail_json(
                 msg=f"The virtual environment of release {p['id']} could not be built. {error}\n{layout.serving()} "
                 "Mend the requirements (or venv_index_url, venv_proxy, venv_ca_bundle, venv_build_packages) and run the deploy again."
