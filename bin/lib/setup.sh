@@ -1,0 +1,81 @@
+# shellcheck shell=bash
+# What bin/demo, bin/test and bin/bench need on a fresh Debian machine. Sourced, never run.
+# Debian packages are installed when they are missing; Python packages go into a virtual environment in the cache,
+# $DECANT_CACHE or ~/.cache/decant, named by a hash of what is in it.
+set -euo pipefail
+
+DECANT_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+DECANT_CACHE=${DECANT_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/decant}
+export DECANT_ROOT DECANT_CACHE
+mkdir -p "$DECANT_CACHE"
+
+# Hosts: podman with runc (crun refuses hybrid cgroups), a base image from Debian packages, SSH.
+DECANT_HOST_PACKAGES=(git iptables mmdebstrap netavark nftables openssh-client podman python3-venv runc)
+
+say() { printf '%s\n' "$*" >&2; }
+
+die() {
+  say "$(basename "$0"): $*"
+  exit 1
+}
+
+as_root() {
+  if [ "$(id -u)" -eq 0 ]; then
+    "$@"
+  else
+    command -v sudo >/dev/null || die "'$*' needs root, and sudo is not installed. Run as root."
+    sudo "$@"
+  fi
+}
+
+# Installs the Debian packages that are not there yet; asks apt for nothing when all are.
+need_packages() {
+  local package missing=()
+  for package in "$@"; do
+    [ "$(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
+  done
+  [ ${#missing[@]} -eq 0 ] && return 0
+  say "installing Debian packages: ${missing[*]}"
+  local log
+  log=$(mktemp)
+  if ! { as_root apt-get update -q && as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
+    tail -n 20 "$log" >&2
+    die "apt-get could not install ${missing[*]}. Mend apt's sources or the network and run again."
+  fi
+  rm -f "$log"
+}
+
+# A Python 3.11 or newer that can make virtual environments; Debian's own before whatever PATH has.
+find_python() {
+  local candidate
+  for candidate in ${DECANT_PYTHON:+"$DECANT_PYTHON"} /usr/bin/python3 python3; do
+    if "$candidate" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+      command -v "$candidate"
+      return 0
+    fi
+  done
+  die "no Python 3.11 or newer with the venv module was found. On Debian 12: apt-get install python3-venv."
+}
+
+# Prints the virtual environment with what a requirements file pins. Built aside and renamed: a broken build never looks finished.
+need_venv() {
+  local requirements=$1 python hash venv aside log
+  python=$(find_python)
+  hash=$({ cat "$requirements"; "$python" --version; } | sha256sum | cut -c1-12)
+  venv=$DECANT_CACHE/venv-$(basename "$requirements" .txt)-$hash
+  if [ ! -x "$venv/bin/python" ]; then
+    say "installing $(basename "$requirements") into $venv"
+    aside=$(mktemp -d "$DECANT_CACHE/venv.XXXXXX")
+    log=$(mktemp)
+    # The environment is used through its python, so that it may move: scripts' first lines would name the old place.
+    if ! { "$python" -m venv "$aside" && "$aside/bin/python" -m pip install --quiet --disable-pip-version-check -r "$requirements"; } >"$log" 2>&1; then
+      tail -n 20 "$log" >&2
+      rm -rf "$aside"
+      die "pip could not install $requirements. Check the network, PIP_INDEX_URL and PIP_CERT, and run again."
+    fi
+    rm -f "$log"
+    grep -rlIF "$aside" "$aside/bin" "$aside/pyvenv.cfg" | xargs -r sed -i "s|$aside|$venv|g"
+    mv -T "$aside" "$venv" 2>/dev/null || rm -rf "$aside" # another run was first
+  fi
+  printf '%s\n' "$venv"
+}

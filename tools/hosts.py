@@ -1,0 +1,298 @@
+#!/usr/bin/env python3
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Debian hosts for the demo, the tests and the benchmark: containers that boot systemd and are reached over SSH.
+
+    hosts.py image                                    build the base image when it is missing, print its name
+    hosts.py up --group GROUP NAME... [--publish A:P:P]   boot hosts, wait until SSH answers; those that run are left alone
+    hosts.py inventory --group GROUP                  connection variables of the group's hosts, as JSON
+    hosts.py down --group GROUP                       remove the group's hosts
+
+The image is made of Debian packages alone. The cache (keys, lock) is $DECANT_CACHE, else ~/.cache/decant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import hashlib
+import ipaddress
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+SUITE = "bookworm"
+PACKAGES = [
+    "ca-certificates",
+    "dbus",
+    "iproute2",
+    "openssh-server",
+    "procps",
+    "python3",
+    "sudo",
+    "systemd",
+    "systemd-sysv",
+]
+# What a cloud image would bring: a sudo user. What a container cannot do: load kernel modules.
+CUSTOMIZE = [
+    'chroot "$1" useradd --create-home --shell /bin/bash ops',
+    'echo "ops ALL=(ALL) NOPASSWD:ALL" > "$1/etc/sudoers.d/ops"',
+    'ln -sf /dev/null "$1/etc/systemd/system/systemd-modules-load.service"',
+    'ln -sf /dev/null "$1/etc/systemd/system/systemd-networkd-wait-online.service"',
+]
+NETWORK = "decant"
+SUBNET = ipaddress.ip_network("10.98.76.0/24")
+LABEL = "org.decant.group"
+CONTROLLER_CA = "/etc/ssl/certs/decant-controller-ca.pem"
+BOOT_SECONDS = 90
+CACHE = Path(
+    os.environ.get("DECANT_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "decant")
+).expanduser()
+
+
+class HostError(Exception):
+    """A host that could not be made; the message says what to do."""
+
+
+def run(*argv: str, check: bool = True, text: str | None = None) -> subprocess.CompletedProcess[str]:
+    """A command's output. A failure is a HostError with what the command said."""
+    done = subprocess.run(argv, input=text, capture_output=True, encoding="utf-8", errors="replace", check=False)
+    if check and done.returncode != 0:
+        raise HostError(f"'{' '.join(argv)}' ended with {done.returncode}:\n{(done.stderr or done.stdout).strip()}")
+    return done
+
+
+@contextlib.contextmanager
+def locked(name: str) -> Iterator[None]:
+    """One process at a time in a part of the cache."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with open(CACHE / f"{name}.lock", "w", encoding="utf-8") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def unified_cgroups() -> bool:
+    """Whether the machine has cgroup v2 alone, where podman's own defaults work."""
+    return Path("/sys/fs/cgroup/cgroup.controllers").exists()
+
+
+def podman(*arguments: str, check: bool = True) -> str:
+    """podman's output. On cgroup v1 and hybrid machines crun refuses, runc works."""
+    runtime = [] if unified_cgroups() else ["--runtime", "runc"]
+    return run("podman", *runtime, *arguments, check=check).stdout.strip()
+
+
+def image() -> str:
+    """The name of the base image, built when it is missing. Its tag is a hash of its recipe."""
+    recipe = json.dumps([SUITE, PACKAGES, CUSTOMIZE])
+    name = f"localhost/decant-host:{SUITE}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
+    with locked("image"):
+        if run("podman", "image", "exists", name, check=False).returncode == 0:
+            return name
+        print(f"building the base image {name} (about half a minute)", file=sys.stderr)
+        with tempfile.TemporaryDirectory(dir=CACHE) as folder:
+            tar = f"{folder}/host.tar"
+            hooks = [f"--customize-hook={line}" for line in CUSTOMIZE]
+            run("mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(PACKAGES)}", *hooks, SUITE, tar)
+            podman("import", "--quiet", tar, name)
+    return name
+
+
+def key() -> Path:
+    """The private key that opens every host; made once."""
+    path = CACHE / "ssh" / "id_ed25519"
+    with locked("ssh"):
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        if not path.exists():
+            run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "decant test hosts", "-f", str(path))
+    return path
+
+
+def containers(group: str | None = None) -> list[dict]:
+    """What podman knows of our hosts."""
+    wanted = f"label={LABEL}" + (f"={group}" if group else "")
+    names = podman("ps", "--all", "--filter", wanted, "--format", "{{.Names}}").split()
+    return json.loads(podman("inspect", *names)) if names else []
+
+
+def address(container: dict) -> str:
+    """The fixed address that a host was given; it survives a reboot."""
+    return container["Config"]["Labels"]["org.decant.address"]
+
+
+def container_name(group: str, name: str) -> str:
+    return f"decant-{group}-{name}"
+
+
+def free_address() -> str:
+    """An address of the network that no host has."""
+    used = {address(container) for container in containers()}
+    for candidate in list(SUBNET.hosts())[9:]:
+        if str(candidate) not in used:
+            return str(candidate)
+    raise HostError(f"no address is left in {SUBNET}. Remove old hosts: podman ps --all --filter label={LABEL}")
+
+
+def limits() -> list[str]:
+    """Limits below the machine's own: podman's defaults may be above its hard ones, which the kernel refuses."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if unified_cgroups() and hard >= 1048576:
+        return []
+    return ["--ulimit", f"nofile={hard}:{hard}", "--ulimit", f"nproc={min(hard, 20000)}:{min(hard, 20000)}"]
+
+
+def create(group: str, name: str, publish: str | None) -> None:
+    """Boot one host."""
+    base = image()
+    with locked("network"):
+        if run("podman", "network", "exists", NETWORK, check=False).returncode != 0:
+            run("podman", "network", "create", "--disable-dns", "--subnet", str(SUBNET), NETWORK)
+        ip = free_address()
+        ports = ["--publish", publish] if publish else []
+        podman(
+            *("run", "--detach", "--privileged", "--systemd=always", *limits(), *ports),
+            *("--name", container_name(group, name), "--hostname", name),
+            *(
+                "--label",
+                f"{LABEL}={group}",
+                "--label",
+                f"org.decant.address={ip}",
+                "--label",
+                f"org.decant.host={name}",
+            ),
+            *("--network", NETWORK, "--ip", ip, base, "/sbin/init"),
+        )
+
+
+def prepare(group: str, name: str) -> None:
+    """Let the key in, as the sudo user and as root, and bring the controller's CA certificates."""
+    container = container_name(group, name)
+    public = key().with_suffix(".pub").read_text(encoding="utf-8")
+    for user, home in (("ops", "/home/ops"), ("root", "/root")):
+        script = f"install -d -m 700 -o {user} {home}/.ssh && cat > {home}/.ssh/authorized_keys && chown {user} {home}/.ssh/*"
+        done = subprocess.run(
+            ["podman", "exec", "--interactive", container, "sh", "-c", script], input=public, text=True, check=False
+        )
+        if done.returncode != 0:
+            raise HostError(f"{container} does not take the SSH key. Look at it: podman exec -it {container} bash")
+    bundle = os.environ.get("SSL_CERT_FILE") or "/etc/ssl/certs/ca-certificates.crt"
+    if os.path.exists(bundle):
+        podman("cp", bundle, f"{container}:{CONTROLLER_CA}")
+
+
+def wait(group: str, name: str) -> None:
+    """Wait until systemd has booted and SSH answers."""
+    container = container_name(group, name)
+    end = time.monotonic() + BOOT_SECONDS
+    state = said = ""
+    while time.monotonic() < end:
+        state = podman("exec", container, "systemctl", "is-system-running", check=False)
+        if state in ("running", "degraded"):
+            done = run(*ssh(group, name), "true", check=False)
+            if done.returncode == 0:
+                return
+            said = done.stderr.strip()
+        time.sleep(0.3)
+    failed = podman("exec", container, "systemctl", "--failed", "--no-legend", check=False)
+    raise HostError(
+        f"{container} did not come up in {BOOT_SECONDS} s: systemd is '{state}', SSH says '{said}'. {failed}"
+    )
+
+
+def ssh_options() -> list[str]:
+    """Hosts come and go with one address and new host keys."""
+    return ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"]
+
+
+def ssh(group: str, name: str) -> list[str]:
+    """The command that opens a host."""
+    return [
+        "ssh",
+        "-i",
+        str(key()),
+        "-o",
+        "BatchMode=yes",
+        "-o",
+        "ConnectTimeout=5",
+        *ssh_options(),
+        f"ops@{variables(group)[name]['ansible_host']}",
+    ]
+
+
+def variables(group: str) -> dict[str, dict[str, str]]:
+    """Connection variables of a group's hosts, and what this machine's network asks for."""
+    common = {
+        "ansible_user": "ops",
+        "ansible_ssh_private_key_file": str(key()),
+        "ansible_ssh_common_args": " ".join(ssh_options()),
+        "ansible_python_interpreter": "/usr/bin/python3",
+        "venv_ca_bundle": CONTROLLER_CA,
+    }
+    index = os.environ.get("PIP_INDEX_URL") or os.environ.get("UV_DEFAULT_INDEX")
+    if index and not index.startswith("file:"):
+        common["venv_index_url"] = index
+    return {
+        container["Config"]["Labels"]["org.decant.host"]: {"ansible_host": address(container), **common}
+        for container in containers(group)
+    }
+
+
+def up(group: str, names: list[str], publish: str | None) -> None:
+    """Boot what is missing, start what is stopped."""
+    known = {container["Config"]["Labels"]["org.decant.host"]: container for container in containers(group)}
+    for name in names:
+        if name not in known:
+            create(group, name, publish)
+        elif not known[name]["State"]["Running"]:
+            podman("start", container_name(group, name))
+    for name in names:
+        if name not in known:
+            prepare(group, name)
+        wait(group, name)
+
+
+def down(group: str) -> None:
+    """Remove a group's hosts."""
+    names = [container["Name"] for container in containers(group)]
+    if names:
+        podman("rm", "--force", "--time", "2", "--volumes", *names)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    verbs.add_parser("image")
+    for verb in ("up", "inventory", "down"):
+        command = verbs.add_parser(verb)
+        command.add_argument("--group", required=True)
+        if verb == "up":
+            command.add_argument("names", nargs="+", metavar="NAME")
+            command.add_argument("--publish", metavar="ADDRESS:PORT:PORT")
+    arguments = parser.parse_args()
+    if not shutil.which("podman"):
+        print("podman is missing. bin/demo and bin/test install it; or: apt-get install podman", file=sys.stderr)
+        return 1
+    try:
+        if arguments.verb == "image":
+            print(image())
+        elif arguments.verb == "up":
+            up(arguments.group, arguments.names, arguments.publish)
+        elif arguments.verb == "inventory":
+            print(json.dumps(variables(arguments.group), indent=2))
+        else:
+            down(arguments.group)
+    except HostError as error:
+        print(f"hosts.py: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
