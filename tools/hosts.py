@@ -213,17 +213,8 @@ def ssh_options() -> list[str]:
 
 def ssh(group: str, name: str) -> list[str]:
     """The command that opens a host."""
-    return [
-        "ssh",
-        "-i",
-        str(key()),
-        "-o",
-        "BatchMode=yes",
-        "-o",
-        "ConnectTimeout=5",
-        *ssh_options(),
-        f"ops@{variables(group)[name]['ansible_host']}",
-    ]
+    target = f"ops@{variables(group)[name]['ansible_host']}"
+    return ["ssh", "-i", str(key()), "-o", "BatchMode=yes", "-o", "ConnectTimeout=5", *ssh_options(), target]
 
 
 def variables(group: str) -> dict[str, dict[str, str]]:

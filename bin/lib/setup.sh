@@ -10,6 +10,7 @@ export DECANT_ROOT DECANT_CACHE
 mkdir -p "$DECANT_CACHE"
 
 # Hosts: podman with runc (crun refuses hybrid cgroups), a base image from Debian packages, SSH.
+# shellcheck disable=SC2034 # the scripts that source this file use it
 DECANT_HOST_PACKAGES=(git iptables mmdebstrap netavark nftables openssh-client podman python3-venv runc)
 
 say() { printf '%s\n' "$*" >&2; }
@@ -57,21 +58,22 @@ find_python() {
   die "no Python 3.11 or newer with the venv module was found. On Debian 12: apt-get install python3-venv."
 }
 
-# Prints the virtual environment with what a requirements file pins. Built aside and renamed: a broken build never looks finished.
+# Prints the virtual environment with what requirements files name. Built aside and renamed: a broken build never looks finished.
 need_venv() {
-  local requirements=$1 python hash venv aside log
+  local file files=() python hash venv aside log
+  for file in "$@"; do files+=(-r "$file"); done
   python=$(find_python)
-  hash=$({ cat "$requirements"; "$python" --version; } | sha256sum | cut -c1-12)
-  venv=$DECANT_CACHE/venv-$(basename "$requirements" .txt)-$hash
+  hash=$({ cat "$@"; "$python" --version; } | sha256sum | cut -c1-12)
+  venv=$DECANT_CACHE/venv-$(basename "$1" .txt)-$hash
   if [ ! -x "$venv/bin/python" ]; then
-    say "installing $(basename "$requirements") into $venv"
+    say "installing what $(basename "$1") names into $venv"
     aside=$(mktemp -d "$DECANT_CACHE/venv.XXXXXX")
     log=$(mktemp)
     # The environment is used through its python, so that it may move: scripts' first lines would name the old place.
-    if ! { "$python" -m venv "$aside" && "$aside/bin/python" -m pip install --quiet --disable-pip-version-check -r "$requirements"; } >"$log" 2>&1; then
+    if ! { "$python" -m venv "$aside" && "$aside/bin/python" -m pip install --quiet --disable-pip-version-check "${files[@]}"; } >"$log" 2>&1; then
       tail -n 20 "$log" >&2
       rm -rf "$aside"
-      die "pip could not install $requirements. Check the network, PIP_INDEX_URL and PIP_CERT, and run again."
+      die "pip could not install what $1 names. Check the network, PIP_INDEX_URL and PIP_CERT, and run again."
     fi
     rm -f "$log"
     grep -rlIF "$aside" "$aside/bin" "$aside/pyvenv.cfg" | xargs -r sed -i "s|$aside|$venv|g"

@@ -1,0 +1,286 @@
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What the scenarios' tests share: reaching the hosts, deploying again, asking through nginx, load while something happens."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import shutil
+import subprocess
+import tarfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import testinfra
+from testinfra.host import Host
+
+ROOT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
+STATE = Path(os.environ["DECANT_TEST_STATE"])
+SCENARIO = os.environ["MOLECULE_SCENARIO_NAME"]
+INVENTORY = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"], "inventory")
+T = TypeVar("T")
+
+
+def connections() -> dict[str, dict[str, str]]:
+    """How to reach each host, as tools/hosts.py says."""
+    return json.loads(Path(os.environ["DECANT_HOSTS"]).read_text(encoding="utf-8"))
+
+
+def open_host(name: str) -> Host:
+    """A host over SSH, commands run with sudo: what an operator has."""
+    how = connections()[name]
+    return testinfra.get_host(
+        f"ssh://{how['ansible_user']}@{how['ansible_host']}",
+        ssh_identity_file=how["ansible_ssh_private_key_file"],
+        ssh_extra_args=how["ansible_ssh_common_args"],
+        sudo=True,
+    )
+
+
+def address(name: str) -> str:
+    return connections()[name]["ansible_host"]
+
+
+def secret() -> str:
+    """The scenario's SECRET_KEY."""
+    return (STATE / "secret_key").read_text(encoding="utf-8").strip()
+
+
+def until(check: Callable[[], T], seconds: float = 30, what: str = "") -> T:
+    """Ask again until the answer is true; after the deadline, the last answer is in the error."""
+    end = time.monotonic() + seconds
+    while True:
+        answer = check()
+        if answer:
+            return answer
+        assert time.monotonic() < end, f"{what or check} was still {answer!r} after {seconds} s"
+        time.sleep(0.2)
+
+
+# --- deploys -------------------------------------------------------------------------------------
+
+
+@dataclass
+class Run:
+    """One run of ansible-playbook."""
+
+    rc: int
+    output: str
+    recap: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def changed(self) -> int:
+        return sum(counts["changed"] for counts in self.recap.values())
+
+    def says(self) -> str:
+        """All of the output on one line, since YAML wraps messages."""
+        return re.sub(r"\s+", " ", self.output)
+
+    def ok(self) -> Run:
+        """This run, when it succeeded."""
+        assert self.rc == 0, self.output[-6000:]
+        return self
+
+    def refused(self) -> Run:
+        """This run, when it failed as a deploy fails: not from a crash."""
+        assert self.rc != 0, self.output[-3000:]
+        assert "Traceback (most recent call last)" not in self.output.split("journal:")[0], self.output[-6000:]
+        return self
+
+
+def command(playbook: str, *arguments: str, inventory: str | Path = INVENTORY, **variables: Any) -> list[str]:
+    """The command line of a run; keyword arguments are extra variables."""
+    extra = ["--extra-vars", json.dumps(variables)] if variables else []
+    return ["ansible-playbook", "--inventory", str(inventory), *arguments, *extra, playbook]
+
+
+def play(playbook: str = "deploy.yml", *arguments: str, inventory: str | Path = INVENTORY, **variables: Any) -> Run:
+    """Run a playbook of the checkout against the scenario's hosts."""
+    done = subprocess.run(
+        command(playbook, *arguments, inventory=inventory, **variables),
+        cwd=ROOT,
+        env={**os.environ, "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+    )
+    recap = {}
+    for host, counts in re.findall(r"^(\S+)\s+: (ok=.*)$", done.stdout, re.MULTILINE):
+        recap[host] = {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)", counts)}
+    return Run(done.returncode, done.stdout, recap)
+
+
+def deploy(*arguments: str, **variables: Any) -> Run:
+    """deploy.yml with extra variables."""
+    return play("deploy.yml", *arguments, **variables)
+
+
+def source_copy(name: str, source: str = "examples/backend") -> Path:
+    """A copy of a source that a test may change, without what a run leaves beside it."""
+    target = STATE / "sources" / name
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(
+        ROOT / source, target, ignore=shutil.ignore_patterns("__pycache__", ".pytest_cache", "*.db", "instance")
+    )
+    return target
+
+
+def pack(folder: Path, archive: Path) -> Path:
+    """A release archive of a folder, with one top directory."""
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(folder, arcname=folder.name)
+    return archive
+
+
+# --- the backend on a host -----------------------------------------------------------------------
+
+
+class App:
+    """A backend on a host, seen from outside."""
+
+    def __init__(
+        self,
+        host_name: str,
+        name: str = "projects",
+        root: str = "",
+        server_name: str = "projects.example.org",
+        port: int = 80,
+    ) -> None:
+        self.host = open_host(host_name)
+        self.address = address(host_name)
+        self.name, self.root, self.server_name, self.port = name, root or f"/srv/{name}", server_name, port
+
+    def current(self) -> str:
+        """The id of the release that serves."""
+        return self.host.run(f"basename $(readlink {self.root}/current)").stdout.strip()
+
+    def service(self, release_id: str = "") -> str:
+        return f"{self.name}@{release_id or self.current()}.service"
+
+    def show(self, unit: str, name: str) -> str:
+        """One property of a unit."""
+        return self.host.check_output(f"systemctl show --value --property {name} {unit}")
+
+    def main_pid(self) -> int:
+        return int(self.show(self.service(), "MainPID"))
+
+    def manifest(self, release_id: str = "") -> dict[str, Any]:
+        return json.loads(
+            self.host.check_output(f"cat {self.root}/releases/{release_id or self.current()}/release.json")
+        )
+
+    def audit(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.host.check_output(f"cat {self.root}/deploys.jsonl").splitlines()]
+
+    def releases(self) -> list[str]:
+        return self.host.check_output(f"ls {self.root}/releases").split()
+
+    def active(self) -> set[str]:
+        """Ids of the instances that run."""
+        units = self.host.check_output(
+            f"systemctl list-units --plain --no-legend --state=active '{self.name}@*.service'"
+        )
+        return {line.split()[0][len(self.name) + 1 : -len(".service")] for line in units.splitlines()}
+
+    def drained(self) -> None:
+        """Wait until the release that serves is the only one that runs."""
+        until(lambda: self.active() == {self.current()}, 60, "the set of running instances")
+
+    def ask(
+        self,
+        path: str,
+        method: str = "GET",
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        host: str = "",
+        timeout: float = 15,
+    ) -> Answer:
+        """One request through nginx, from the controller."""
+        connection = http.client.HTTPConnection(self.address, self.port, timeout=timeout)
+        data = None if body is None else json.dumps(body)
+        send = {
+            "Host": host or self.server_name,
+            **({"Content-Type": "application/json"} if data else {}),
+            **(headers or {}),
+        }
+        try:
+            connection.request(method, path, body=data, headers=send)
+            response = connection.getresponse()
+            return Answer(response.status, response.read(), {k.lower(): v for k, v in response.getheaders()})
+        finally:
+            connection.close()
+
+    def journal(self, *arguments: str) -> str:
+        return self.host.check_output(f"journalctl --no-pager --output=cat {' '.join(arguments)}")
+
+
+@dataclass
+class Answer:
+    """What nginx answered."""
+
+    status: int
+    body: bytes
+    headers: dict[str, str]
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Load:
+    """Clients that ask without pause while something else happens, and remember everything that went wrong.
+
+    Closed loop: each client sends its next request when the last one is answered. A connection per request, since a kept
+    one would hide a moment in which none could be made.
+    """
+
+    def __init__(self, app: App, path: str = "/api/projects", clients: int = 4, expect: int = 200) -> None:
+        self.app, self.path, self.clients, self.expect = app, path, clients, expect
+        self.sent, self.failures = 0, []
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._threads: list[threading.Thread] = []
+
+    def _client(self) -> None:
+        while not self._stop.is_set():
+            try:
+                status = self.app.ask(self.path).status
+                problem = "" if status == self.expect else f"status {status}"
+            except (OSError, http.client.HTTPException) as error:
+                problem = repr(error)
+            with self._lock:
+                self.sent += 1
+                if problem:
+                    self.failures.append(problem)
+
+    def __enter__(self) -> Load:
+        self._threads = [threading.Thread(target=self._client, daemon=True) for _ in range(self.clients)]
+        for thread in self._threads:
+            thread.start()
+        until(lambda: self.sent >= self.clients, what="the first answers of the load")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(30)
+
+    def clean(self) -> None:
+        """No request failed, and there were some."""
+        assert self.sent > 100, f"only {self.sent} requests were sent"
+        assert not self.failures, f"{len(self.failures)} of {self.sent} requests failed: {self.failures[:5]}"
+
+
+def reboot(host_name: str) -> None:
+    """Restart the container, which is a reboot, and wait until it is up."""
+    container = f"decant-{SCENARIO}-{host_name}"
+    subprocess.run(["podman", "restart", "--time", "20", container], check=True, capture_output=True)
+    argv = ["python3", str(ROOT / "tools/hosts.py"), "up", "--group", SCENARIO, host_name]
+    subprocess.run(argv, check=True, capture_output=True)

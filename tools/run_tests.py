@@ -1,0 +1,237 @@
+#!/usr/bin/env python3
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Runs the checks and counts them from the runners' own reports. Called by bin/test, in the environment it made.
+
+    run_tests.py [all | lint | unit | SCENARIO ...]
+
+The last line is `N passed, N failed`. A scenario that ran no test, or ended before its tests, is a failure.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ElementTree
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TAIL_LINES = 80
+MEMORY_PER_SCENARIO = 2 * 1024**3
+BIN = Path(sys.executable).parent
+SLOW_FIRST = ("failures", "alternative", "fleet", "default", "collection")
+
+
+@dataclass
+class Result:
+    """What one runner reported."""
+
+    name: str
+    passed: int
+    failed: int
+    skipped: int = 0
+    seconds: float = 0
+    log: str = ""
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The environment of a runner: the tools of the virtual environment first, no colour in logs."""
+    env = {**os.environ, **more, "PATH": f"{BIN}:{os.environ['PATH']}", "NO_COLOR": "1", "PY_COLORS": "0"}
+    env.pop("ANSIBLE_FORCE_COLOR", None)
+    return env
+
+
+def run(argv: list[str], log: Path, cwd: Path = ROOT, **more: str) -> int:
+    """One runner, its output in a file."""
+    with log.open("ab") as stream:
+        return subprocess.run(
+            argv, cwd=cwd, env=environment(**more), stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, check=False
+        ).returncode
+
+
+def tail(log: Path) -> str:
+    """The end of a log."""
+    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL_LINES:])
+
+
+def count(name: str, report: Path, code: int, log: Path, seconds: float) -> Result:
+    """A JUnit report as a result. No report, no test, or a bad end without a failed test: one failure."""
+    passed = failed = skipped = 0
+    if report.exists():
+        for suite in ElementTree.parse(report).getroot().iter("testsuite"):
+            tests, bad = int(suite.get("tests", 0)), int(suite.get("failures", 0)) + int(suite.get("errors", 0))
+            skipped += int(suite.get("skipped", 0))
+            failed += bad
+            passed += tests - bad - int(suite.get("skipped", 0))
+    if passed + failed == 0 or (code != 0 and failed == 0):
+        failed += 1
+    return Result(name, passed, failed, skipped, seconds, tail(log) if failed else "")
+
+
+# --- lint ----------------------------------------------------------------------------------------
+
+
+def tracked(*suffixes: str) -> list[str]:
+    """Files that git tracks, or would: those that it does not ignore."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    return [name for name in listed if name.endswith(suffixes) and (ROOT / name).is_file()]
+
+
+def shell_scripts() -> list[str]:
+    """Scripts of a shell, by their first line."""
+    found = []
+    for name in tracked(""):
+        with (ROOT / name).open("rb") as stream:
+            first = stream.readline(80)
+        if (first.startswith(b"#!") and b"sh" in first.split(b"/")[-1]) or first.startswith(b"# shellcheck shell"):
+            found.append(name)
+    return found
+
+
+def lint_checks() -> list[tuple[str, list[str]]]:
+    """Name and command of each check."""
+    roles = sorted(path.parent.name for path in ROOT.glob("roles/*/meta"))
+    checks = [
+        ("yamllint", ["yamllint", "--strict", "."]),
+        ("ansible-lint", ["ansible-lint", "--offline", "--profile", "production", "--strict"]),
+        ("ruff check", ["ruff", "check", "."]),
+        ("ruff format", ["ruff", "format", "--check", "."]),
+        ("shellcheck", ["shellcheck", "--external-sources", *shell_scripts()]),
+    ]
+    for role in roles:
+        checks.append((f"specs of {role}", ["ansible-docsmith", "validate", "--strict", f"roles/{role}"]))
+        checks.append((f"documents of {role}", ["ansible-docsmith", "generate", "--check", f"roles/{role}"]))
+    if (ROOT / "tools/variables.py").exists():
+        checks.append(("docs/variables.md", [sys.executable, "tools/variables.py", "--check"]))
+    return checks
+
+
+def lint(folder: Path) -> list[Result]:
+    """Each check is one test."""
+    results = []
+    for name, argv in lint_checks():
+        log, began = folder / f"lint-{name.replace(' ', '-').replace('/', '-')}.log", time.monotonic()
+        code = run(argv, log)
+        seconds = time.monotonic() - began
+        results.append(Result(f"lint: {name}", int(code == 0), int(code != 0), 0, seconds, tail(log) if code else ""))
+        report(results[-1])
+    return results
+
+
+# --- unit and scenarios --------------------------------------------------------------------------
+
+
+def unit(folder: Path) -> list[Result]:
+    """The project's unit tests, then the example backend's own."""
+    results = []
+    for name, cwd, target in (
+        ("unit", ROOT, "tests/unit"),
+        ("example backend", ROOT / "examples/backend/api", "tests"),
+    ):
+        log, junit, began = folder / f"{name}.log", folder / f"{name}.xml", time.monotonic()
+        argv = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "no:testinfra",
+            f"--junit-xml={junit}",
+            target,
+        ]
+        code = run(argv, log, cwd)
+        results.append(count(name, junit, code, log, time.monotonic() - began))
+        report(results[-1])
+    return results
+
+
+def scenarios() -> list[str]:
+    """Every scenario of the tree, the longest first."""
+    names = [path.parent.name for path in ROOT.glob("molecule/*/molecule.yml")]
+    return sorted(names, key=lambda n: (SLOW_FIRST.index(n) if n in SLOW_FIRST else len(SLOW_FIRST), n))
+
+
+def scenario(name: str, folder: Path) -> Result:
+    """One scenario, alone in its own state; its hosts are removed whatever happens."""
+    log, junit, began = folder / f"{name}.log", folder / f"{name}.xml", time.monotonic()
+    own = {
+        "DECANT_JUNIT": str(junit),
+        "MOLECULE_EPHEMERAL_DIRECTORY": str(folder / name),
+        "ANSIBLE_HOME": str(folder / f"{name}.ansible"),
+    }
+    print(f"{name}: started, log {log}", flush=True)
+    try:
+        code = run(["molecule", "test", "--scenario-name", name, "--destroy", "always"], log, **own)
+    finally:
+        run([sys.executable, "tools/hosts.py", "down", "--group", name], log)
+    result = count(name, junit, code, log, time.monotonic() - began)
+    report(result)
+    return result
+
+
+def side_by_side() -> int:
+    """How many scenarios this machine carries at once."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    return max(1, min(len(os.sched_getaffinity(0)), memory // MEMORY_PER_SCENARIO, 3))
+
+
+def molecule(names: list[str], folder: Path) -> list[Result]:
+    """Scenarios, side by side. The image is built first, so that they do not wait for each other's."""
+    if not names:
+        return []
+    subprocess.run([sys.executable, "tools/hosts.py", "image"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    with concurrent.futures.ThreadPoolExecutor(side_by_side()) as pool:
+        return list(pool.map(lambda name: scenario(name, folder), names))
+
+
+# --- the whole -----------------------------------------------------------------------------------
+
+
+def report(result: Result) -> None:
+    """A line per part; the end of its log when it failed."""
+    skipped = f", {result.skipped} skipped" if result.skipped else ""
+    print(f"{result.name}: {result.passed} ok, {result.failed} bad{skipped} ({result.seconds:.0f} s)", flush=True)
+    if result.log:
+        print("\n".join(f"  | {line}" for line in result.log.splitlines()), flush=True)
+
+
+def main(words: list[str]) -> int:
+    known = scenarios()
+    wanted = words or ["all"]
+    unknown = [word for word in wanted if word not in ("all", "lint", "unit", *known)]
+    if unknown:
+        print(f"unknown: {' '.join(unknown)}. Known: all, lint, unit, {', '.join(known)}", file=sys.stderr)
+        return 2
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    base = Path(os.environ["DECANT_CACHE"], "runs")
+    base.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="run-", dir=base) as name:
+        folder, results = Path(name), []
+        if "all" in wanted or "lint" in wanted:
+            results += lint(folder)
+        if "all" in wanted or "unit" in wanted:
+            results += unit(folder)
+        results += molecule(known if "all" in wanted else [n for n in known if n in wanted], folder)
+    passed, failed = sum(r.passed for r in results), sum(r.failed for r in results)
+    for result in results:
+        if result.failed:
+            print(f"failed: {result.name}")
+    print(f"{passed} passed, {failed} failed", flush=True)
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
