@@ -93,18 +93,30 @@ class Run:
         return self
 
 
-def command(playbook: str, *arguments: str, inventory: str | Path = INVENTORY, **variables: Any) -> list[str]:
+def command(
+    playbook: str,
+    *arguments: str,
+    inventory: str | Path = INVENTORY,
+    executable: str = "ansible-playbook",
+    **variables: Any,
+) -> list[str]:
     """The command line of a run; keyword arguments are extra variables."""
     extra = ["--extra-vars", json.dumps(variables)] if variables else []
-    return ["ansible-playbook", "--inventory", str(inventory), *arguments, *extra, playbook]
+    return [executable, "--inventory", str(inventory), *extra, *arguments, playbook]
 
 
-def play(playbook: str = "deploy.yml", *arguments: str, inventory: str | Path = INVENTORY, **variables: Any) -> Run:
-    """Run a playbook of the checkout against the scenario's hosts."""
+def play(
+    playbook: str = "deploy.yml",
+    *arguments: str,
+    cwd: Path = ROOT,
+    env: Mapping[str, str] | None = None,
+    **options: Any,
+) -> Run:
+    """Run a playbook against the scenario's hosts: of the checkout, unless cwd names another place."""
     done = subprocess.run(
-        command(playbook, *arguments, inventory=inventory, **variables),
-        cwd=ROOT,
-        env={**os.environ, "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1"},
+        command(playbook, *arguments, **options),
+        cwd=cwd,
+        env={**(env or os.environ), "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         stdin=subprocess.DEVNULL,

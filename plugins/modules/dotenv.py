@@ -23,7 +23,7 @@ options:
     type: str
     required: true
   content:
-    description: The file's content, as the filter P(decant.flask.dotenv#filter) renders it.
+    description: The file's content, as the filter decant.flask.dotenv renders it.
     type: str
     required: true
 attributes:

@@ -73,6 +73,7 @@ from ansible_collections.decant.flask.plugins.module_utils.layout import Layout
 RESULT = re.compile(r"^decant-migrate: (\{.*\})$", re.MULTILINE)
 # The line that tells most, first match wins: Alembic's own word, a database driver's, then any exception.
 CAUSES = (
+    re.compile(r"^((?:\w+\.)*(?:ImportError|ModuleNotFoundError): .*)$", re.MULTILINE),
     re.compile(r"^decant-migrate: (cannot load .*)$", re.MULTILINE),
     re.compile(
         r"^.*(?:alembic\.util\.exc\.CommandError|FAILED|ERROR \[(?:flask_migrate|alembic)[^\]]*\]).*$", re.MULTILINE
@@ -118,6 +119,8 @@ def main() -> None:
     if code != 0 or not answer:
         why = f"it took longer than migrate_timeout_seconds ({p['timeout']} s)" if result == "timeout" else cause(text)
         layout.failed(p["id"], "migrate", why)
+        if "Can't locate revision" in why:
+            why += "\nThe database is newer than this release's migrations: deploy the release that migrated it, or a later one."
         systemctl("reset-failed", unit, check=False)
         module.fail_json(
             msg=f"The migration of release {p['id']} failed: {why}\n{layout.serving()} Mend it and deploy again. "

@@ -175,6 +175,9 @@ def unpack(tar_path: str, target: str) -> None:
         for info in tar:
             if info.name.startswith("/") or ".." in info.name.split("/"):
                 raise ValueError(f"'{info.name}' leaves the release")
+            parts = info.name.split("/")[:-1]
+            if any(os.path.islink("/".join([target, *parts[: n + 1]])) for n in range(len(parts))):
+                raise ValueError(f"'{info.name}' lies behind a link")
             tar.extract(info, target, set_attrs=False)
 
 

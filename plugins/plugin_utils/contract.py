@@ -19,17 +19,44 @@ from .settings import ROLES
 APP_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 # <name>-health.timer and the like belong to the backend <name>; a backend called so would share its units.
 RESERVED_SUFFIXES = ("-health", "-migrate", "-drain", "-backup")
+PATH = re.compile(r"[A-Za-z0-9_./-]+")
+USER = re.compile(r"[a-z_][a-z0-9_-]{0,30}")
 FACTORY = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*(\(.*\))?")
 SERVER_NAME = re.compile(
     r"(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*"
 )
 NGINX_SIZE = re.compile(r"[1-9][0-9]*[kmg]?|0", re.IGNORECASE)
 PLACEHOLDER = re.compile(
-    r"^\W*(change[-_ ]?me|changeit|replace[-_ ]?me|todo|x{3,}\W*$|placeholder|example|your[-_ ]|default|dev([-_ ]|$)|"
+    r"^\W*(change[-_ ]?me|changeit|replace[-_ ]?me|todo([-_ ]|$)|x{3,}\W*$|placeholder|example|your[-_ ]|default|dev([-_ ]|$)|"
     r"development|test([-_ ]|$)|insecure|password|secret([-_ ]?key)?\W*$|<)",
     re.IGNORECASE,
 )
 TRUTHY = {"1", "true", "yes", "on", "t", "y"}
+MINIMUM = {
+    "dotenv_secret_key_min_length": 1,
+    "gunicorn_backlog": 1,
+    "gunicorn_drain_seconds": 0,
+    "gunicorn_graceful_timeout_seconds": 1,
+    "gunicorn_keepalive_seconds": 0,
+    "gunicorn_max_requests": 0,
+    "gunicorn_tasks_max": 16,
+    "gunicorn_threads": 0,
+    "gunicorn_timeout_seconds": 1,
+    "gunicorn_workers": 0,
+    "gunicorn_workers_max": 1,
+    "health_deadline_seconds": 1,
+    "health_successes": 1,
+    "health_timeout_seconds": 0.1,
+    "health_timer_seconds": 1,
+    "migrate_timeout_seconds": 1,
+    "nginx_client_timeout_seconds": 1,
+    "nginx_proxy_connect_timeout_seconds": 1,
+    "nginx_proxy_read_timeout_seconds": 1,
+    "nginx_proxy_send_timeout_seconds": 1,
+    "nginx_static_max_age_seconds": 0,
+    "release_keep": 2,
+    "venv_timeout_seconds": 1,
+}
 INSECURE = {
     "secret_key_placeholder": "a secret that is still a placeholder",
     "secret_key_short": "a SECRET_KEY shorter than dotenv_secret_key_min_length",
@@ -88,10 +115,18 @@ def identity(v: Mapping[str, Any]) -> list[str]:
                 f"app_name is '{name}'. Endings {', '.join(RESERVED_SUFFIXES)} name the helper units of another backend; "
                 "choose a name without them."
             )
-    root = str(v.get("app_root") or "")
-    if root and (not root.startswith("/") or posixpath.normpath(root) != root or root.count("/") < 2 or " " in root):
+    user = str(v.get("app_user") or "")
+    if user and not USER.fullmatch(user):
         problems.append(
-            f"app_root is '{root}'. Write a normalised absolute path at least two levels deep, for example '/srv/projects'."
+            f"app_user is '{user}'. Use lower-case letters, digits, dashes and underscores, at most 31, for example 'shop'."
+        )
+    root = str(v.get("app_root") or "")
+    if root and (
+        not root.startswith("/") or posixpath.normpath(root) != root or root.count("/") < 2 or not PATH.fullmatch(root)
+    ):
+        problems.append(
+            f"app_root is '{root}'. Write a normalised absolute path at least two levels deep, of letters, digits, dots, dashes "
+            "and slashes, for example '/srv/projects'."
         )
     if root.startswith(("/home/", "/root/", "/run/", "/tmp/", "/var/tmp/")):
         problems.append(
@@ -113,7 +148,12 @@ def identity(v: Mapping[str, Any]) -> list[str]:
                 "link to the same name under the shared directory."
             )
     for url_prefix, path in (v.get("nginx_static_paths") or {}).items():
-        if not str(url_prefix).startswith("/") or not str(url_prefix).endswith("/") or not inside(str(path)):
+        if (
+            not str(url_prefix).startswith("/")
+            or not str(url_prefix).endswith("/")
+            or url_prefix == "/"
+            or not inside(str(path))
+        ):
             problems.append(
                 f"nginx_static_paths has '{url_prefix}': '{path}'. Write a URL prefix that starts and ends with a slash, "
                 "and a directory relative to the code, for example '/static/': 'app/static'."
@@ -123,7 +163,13 @@ def identity(v: Mapping[str, Any]) -> list[str]:
 
 def inside(path: str) -> bool:
     """Whether a relative path stays where it starts."""
-    return bool(path) and not path.startswith("/") and ".." not in path.split("/") and posixpath.normpath(path) != "."
+    return (
+        bool(path)
+        and not path.startswith("/")
+        and not path.endswith("/")
+        and ".." not in path.split("/")
+        and posixpath.normpath(path) != "."
+    )
 
 
 def source(v: Mapping[str, Any]) -> list[str]:
@@ -230,7 +276,7 @@ def insecure(v: Mapping[str, Any]) -> list[tuple[str, str]]:
                 )
             )
     for name, value in sorted(both.items()):
-        if re.fullmatch(r"sqlite(\+\w+)?://(/:memory:)?", str(value)):
+        if sqlite_path(str(value)) == "":
             found.append(
                 (
                     "database_in_memory",
@@ -262,20 +308,21 @@ def database(v: Mapping[str, Any]) -> list[str]:
         path = sqlite_path(value) if isinstance(value, str) else None
         if not path:
             continue
+        shown = "from app_secrets" if name in (v.get("app_secrets") or {}) else f"'{path}'"
         wanted = f"sqlite:///{root}/shared/{v.get('app_name')}.db"
         if not path.startswith("/"):
             problems.append(
-                f"{name} is a relative SQLite path ('{path}'), which Flask reads relative to its instance folder. Write {wanted}."
+                f"{name} is a relative SQLite path ({shown}), which Flask reads relative to its instance folder. Write {wanted}."
             )
             continue
         real = posixpath.normpath(path)
         if any(real.startswith(f"{root}/{part}/") for part in ("releases", "current", "venvs")):
             problems.append(
-                f"{name} puts the database inside a release ('{path}'): the next deploy would leave it behind. Write {wanted}."
+                f"{name} puts the database inside a release ({shown}): the next deploy would leave it behind. Write {wanted}."
             )
         elif not any(real.startswith(f"{folder.rstrip('/')}/") for folder in writable):
             problems.append(
-                f"{name} puts the database at '{path}', which the sandbox keeps read-only. Write {wanted}, "
+                f"{name} puts the database at a place ({shown}) that the sandbox keeps read-only. Write {wanted}, "
                 "or list its directory in gunicorn_writable_paths."
             )
     return problems
@@ -285,7 +332,7 @@ def serving(v: Mapping[str, Any]) -> list[str]:
     """gunicorn, nginx and health inputs."""
     problems = []
     for name in v.get("nginx_server_names") or []:
-        if not SERVER_NAME.fullmatch(str(name)):
+        if not SERVER_NAME.fullmatch(str(name)) or name == "_":
             problems.append(
                 f"nginx_server_names has '{name}'. Write host names without scheme, port or path, for example 'projects.example.org'."
             )
@@ -300,21 +347,24 @@ def serving(v: Mapping[str, Any]) -> list[str]:
         problems.append(
             f"health_path is '{path}'. Write a URL path that starts with a slash, for example '/api/health'."
         )
-    for name in (
-        "gunicorn_timeout_seconds",
-        "gunicorn_graceful_timeout_seconds",
-        "health_deadline_seconds",
-        "health_timeout_seconds",
-        "health_successes",
-        "health_timer_seconds",
-        "migrate_timeout_seconds",
-        "release_keep",
-    ):
+    for name, least in MINIMUM.items():
         value = v.get(name)
-        least = 2 if name == "release_keep" else 1
         if isinstance(value, (int, float)) and value < least:
             why = " (the one that serves and the one before it)" if name == "release_keep" else ""
             problems.append(f"{name} is {value}. At least {least} is needed{why}.")
+    for path in v.get("gunicorn_writable_paths") or []:
+        if not str(path).startswith("/") or not PATH.fullmatch(str(path)):
+            problems.append(
+                f"gunicorn_writable_paths has '{path}'. Write absolute paths of letters, digits, dots, dashes and slashes, "
+                "for example '/var/lib/projects'."
+            )
+    for name in v.get("gunicorn_extra_settings") or {}:
+        if not str(name).isidentifier():
+            problems.append(
+                f"gunicorn_extra_settings has '{name}', which is no setting of gunicorn. Write for example limit_request_line: 8190."
+            )
+        elif name in ("bind", "wsgi_app", "chdir", "user", "group", "pidfile", "daemon"):
+            problems.append(f"gunicorn_extra_settings has '{name}', which the unit decides. Remove it.")
     if v.get("gunicorn_worker_class") == "sync" and int(v.get("gunicorn_threads") or 0) > 1:
         problems.append(
             f"gunicorn_threads is {v['gunicorn_threads']} with the sync worker class, which has no threads. "

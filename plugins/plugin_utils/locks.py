@@ -61,13 +61,17 @@ def describe(files: Mapping[str, bytes], v: Mapping[str, Any], source_digest: st
             )
         lock["mode"] = "uv"
         lock["content"] = [["uv.lock", read("uv.lock")], ["pyproject.toml", read("pyproject.toml")]]
-        names = locked_names(read("uv.lock"))
+        names, local = locked_packages(read("uv.lock"))
+        if local:
+            lock["content"].append(["source", source_digest])
     elif "pyproject.toml" in files:
         lock["mode"] = "pyproject"
         requirements = requirements_txt.pyproject_requirements(read("pyproject.toml"), extras)
         lock["text"] = "".join(f"{line}\n" for line in requirements)
         lock["content"] = [["pyproject.toml", lock["text"]]]
         names = requirements_txt.names(lock["text"])
+        if requirements_txt.local_paths(lock["text"]):
+            lock["content"].append(["source", source_digest])
     else:
         raise SourceError(
             "The code has neither requirements.txt nor pyproject.toml, so nothing says what to install. "
@@ -87,15 +91,18 @@ def describe(files: Mapping[str, bytes], v: Mapping[str, Any], source_digest: st
     return lock
 
 
-def locked_names(text: str) -> set[str]:
-    """Names in a uv.lock."""
+def locked_packages(text: str) -> tuple[set[str], bool]:
+    """Names in a uv.lock, and whether any of them is built from the source itself (other than the project, which is not
+    installed)."""
     import tomllib  # the controller's Python is 3.11 or newer
 
     try:
         packages = tomllib.loads(text).get("package", [])
     except tomllib.TOMLDecodeError as error:
         raise SourceError(f"uv.lock cannot be read: {error}. Make it again with 'uv lock'.") from error
-    return {requirements_txt.normalise(str(package.get("name", ""))) for package in packages}
+    sources = [package.get("source", {}) for package in packages]
+    local = any(source.get(kind, ".") != "." for source in sources for kind in ("directory", "editable", "path"))
+    return {requirements_txt.normalise(str(package.get("name", ""))) for package in packages}, local
 
 
 def lock_hash(lock: Mapping[str, Any], python_version: str, installer: str) -> str:
@@ -122,6 +129,11 @@ def check_code(files: Mapping[str, bytes], v: Mapping[str, Any]) -> None:
             f"The code has no {folder}/env.py, so there is nothing to migrate with. Correct migrate_directory, "
             "or write migrate_enabled: false for a backend without migrations."
         )
+    for path in v["app_shared_paths"]:
+        if path.strip("/") in files:
+            raise SourceError(
+                f"app_shared_paths has '{path}', which is a file in the source. A shared path is a directory: name the one above it."
+            )
     for url_prefix, path in v["nginx_static_paths"].items():
         if not any(name.startswith(f"{path.strip('/')}/") for name in files):
             raise SourceError(f"nginx_static_paths maps '{url_prefix}' to '{path}', and the code has no file there.")
@@ -136,7 +148,7 @@ def check_factory(files: Mapping[str, bytes], factory: str) -> None:
     name = call.split("(")[0]
     base = module.replace(".", "/")
     path = next(
-        (p for p in (f"{base}.py", f"{base}/__init__.py", f"src/{base}.py", f"src/{base}/__init__.py") if p in files),
+        (p for p in (f"{base}/__init__.py", f"{base}.py", f"src/{base}/__init__.py", f"src/{base}.py") if p in files),
         "",
     )
     if not path:
@@ -148,8 +160,8 @@ def check_factory(files: Mapping[str, bytes], factory: str) -> None:
         return
     try:
         tree = ast.parse(files[path])
-    except (SyntaxError, ValueError) as error:
-        raise SourceError(f"{path} cannot be parsed: {error}. app_factory '{factory}' is to come from it.") from error
+    except (SyntaxError, ValueError):
+        return  # perhaps newer than the controller's Python; the candidate's start tells
     names, starred = set(), False
     for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):

@@ -51,7 +51,9 @@ def unit_hash(v: Mapping[str, Any], workers: int, threads: int, templates: Mappi
         for name, value in v.items()
         if name in UNIT_NAMES or (name.startswith(UNIT_PREFIXES) and name not in UNIT_EXCEPT)
     }
-    parts = [settings, workers, threads, dict(templates)]
+    # The gate's Host header is the first name unless health_host says otherwise.
+    host = v.get("health_host") or [*(v.get("nginx_server_names") or []), ""][0]
+    parts = [settings, workers, threads, dict(templates), host]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

@@ -62,12 +62,25 @@ def check_entry(entry: Entry) -> None:
             )
 
 
+def ancestors(path: str) -> list[str]:
+    """The directories above a path, the nearest last."""
+    parts = path.split("/")
+    return ["/".join(parts[:n]) for n in range(1, len(parts))]
+
+
 def pack(entries: Iterable[Entry]) -> bytes:
     """The deterministic tar of some entries."""
+    entries = list(entries)
+    links = {entry.path for entry in entries if entry.link}
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for entry in sorted(entries, key=lambda e: e.path):
             check_entry(entry)
+            behind = next((p for p in ancestors(entry.path) if p in links), "")
+            if behind:
+                raise SourceError(
+                    f"The source has '{entry.path}' behind the link '{behind}'. Pack it under its real path."
+                )
             info = tarfile.TarInfo(entry.path)
             info.mtime, info.uid, info.gid, info.uname, info.gname = 0, 0, 0, "root", "root"
             if entry.folder:
@@ -150,8 +163,15 @@ def git(arguments: list[str], *, folder: str | None = None, env: Mapping[str, st
 
 
 def without_password(text: str) -> str:
-    """A URL, or a message with one, without the password that it may carry."""
-    return re.sub(r"(://[^/\s:@]*):[^/\s@]+@", r"\1:***@", text)
+    """A URL, or a message with one, without the password or token that it may carry."""
+
+    def masked(match: re.Match[str]) -> str:
+        scheme, user, colon, _ = match.group(1), *match.group(2).partition(":")
+        if colon:
+            return f"{scheme}://{user}:***@"
+        return match.group(0) if scheme.endswith("ssh") else f"{scheme}://***@"
+
+    return re.sub(r"([a-z+]+)://([^/\s]*)@", masked, text)
 
 
 def git_env(deploy_key: str, known_hosts: str) -> dict[str, str]:
@@ -308,16 +328,16 @@ def from_archive(location: str, checksum: str) -> dict[str, Any]:
         else:
             with tarfile.open(fileobj=io.BytesIO(data)) as tar:
                 entries = list(tar_entries(tar))
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError, KeyError) as error:
         raise SourceError(
             f"app_archive '{without_password(location)}' is neither a tar nor a zip that can be read: {error}"
         ) from error
     return {
         "kind": "archive",
         "commit": "",
-        "version": posixpath.basename(location),
+        "version": posixpath.basename(location.split("?")[0]),
         "subject": "",
-        "origin": without_password(location),
+        "origin": without_password(location).split("?")[0],
         "entries": strip_top(entries),
     }
 

@@ -1,0 +1,467 @@
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The decisions of a deploy: how many workers, whether a release is needed and why, what a host cannot take, what is said."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.decant.flask.plugins.action import plan as action
+from ansible_collections.decant.flask.plugins.module_utils import envfile
+from ansible_collections.decant.flask.plugins.plugin_utils import plans, settings
+
+
+def defaults() -> dict[str, Any]:
+    """The defaults of all roles, with the two that build on app_name as they are for projects."""
+    found: dict[str, Any] = {}
+    for role in settings.ROLES:
+        with open(settings.role_file(role, "defaults/main.yml"), encoding="utf-8") as stream:
+            found.update(yaml.safe_load(stream))
+    return {**found, "app_root": "/srv/projects", "app_user": "projects"}
+
+
+SETTINGS: dict[str, Any] = {
+    **defaults(),
+    "app_name": "projects",
+    "app_factory": "app:create_app()",
+    "app_secrets": {"SECRET_KEY": "k" * 40, "API_TOKEN": "t" * 40},
+    "health_path": "/api/health",
+    "nginx_server_names": ["projects.example.org"],
+}
+HOST: dict[str, Any] = {
+    "systemd": 252,
+    "foreign_units": [],
+    "account": {},
+    "cpus": 2,
+    "port_holder": "",
+    "nginx": {"conflicts": [], "default_server": "", "debian_default": False},
+    "python_version": "3.11.2",
+    "pythons": ["/usr/bin/python3"],
+    "sqlite_trouble": "",
+    "free_bytes": 10 * 1024 * plans.MIB,
+    "packages_missing": [],
+    "venvs": [],
+    "env_digests": {},
+    "current": {"id": "", "manifest": {}, "intact": False, "drift": [], "running": False, "enabled": []},
+}
+SOURCE: dict[str, Any] = {
+    "kind": "git",
+    "version": "v1.4.0",
+    "commit": "c" * 40,
+    "subject": "Say more",
+    "origin": "https://git.example.org/projects.git",
+    "revision": "c" * 40,
+    "digest": "d" * 64,
+    "bytes": 1000,
+    "lock": {"mode": "requirements", "content": [["requirements.txt", "flask\n"]], "extras": [], "additions": []},
+}
+ENVIRONMENT = {
+    "APP_CONFIG": "production",
+    "DATABASE_URL": "sqlite:////srv/projects/shared/projects.db",
+    "SECRET_KEY": "k" * 40,
+}
+
+
+def make(
+    host: dict[str, Any] | None = None, source: Any = None, environment: Any = None, **changes: Any
+) -> dict[str, Any]:
+    return action.make(
+        {**SETTINGS, **changes},
+        {**HOST, **(host or {})},
+        {**SOURCE, **(source or {})},
+        {**ENVIRONMENT, **(environment or {})},
+    )
+
+
+def serving(plan: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """The host after the deploy of a plan."""
+    manifest = {"fingerprint": plan["fingerprint"], "parts": plan["parts"]}
+    current = {"id": "R1", "manifest": manifest, "intact": True, "drift": [], "running": True, "enabled": ["R1"]}
+    return {"current": {**current, **changes}}
+
+
+# --- concurrency ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "cpus", "workers", "threads"),
+    [
+        ({}, 1, 3, 4),
+        ({}, 2, 5, 4),
+        ({}, 4, 9, 4),
+        ({}, 5, 11, 4),
+        ({}, 6, 12, 4),
+        ({}, 64, 12, 4),
+        ({"gunicorn_workers_max": 40}, 8, 17, 4),
+        ({"gunicorn_workers": 20}, 1, 20, 4),  # what is written is meant
+        ({"gunicorn_worker_class": "sync"}, 2, 5, 1),
+        ({"gunicorn_worker_class": "gevent"}, 2, 5, 1),
+        ({"gunicorn_threads": 8}, 2, 5, 8),
+        ({"gunicorn_threads": 1}, 2, 5, 1),
+        ({"gunicorn_workers": "3", "gunicorn_threads": "2"}, 2, 3, 2),  # -e gunicorn_workers=3
+    ],
+)
+def test_concurrency(changes: dict[str, Any], cpus: int, workers: int, threads: int):
+    assert plans.concurrency({**SETTINGS, **changes}, cpus) == (workers, threads)
+
+
+# --- the hash of the units -----------------------------------------------------------------------
+
+TEMPLATES = {"gunicorn/service.j2": "1", "__app_sandbox": "2"}
+
+
+def unit_hash(workers: int = 5, threads: int = 4, templates: dict[str, str] | None = None, **changes: Any) -> str:
+    return plans.unit_hash({**SETTINGS, **changes}, workers, threads, templates or TEMPLATES)
+
+
+def another(value: Any) -> Any:
+    """Some other value of the same kind."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, (int, float)):
+        return value + 1
+    if isinstance(value, list):
+        return [*value, "another"]
+    if isinstance(value, dict):
+        return {**value, "another": "value"}
+    return f"{value}x"
+
+
+SERVED = {name for name in SETTINGS if name.startswith(("gunicorn_", "migrate_"))} - {
+    "gunicorn_drain_seconds",
+    "migrate_enabled",
+} | {
+    "app_name",
+    "app_root",
+    "app_user",
+    "app_factory",
+    "app_subdir",
+    "app_shared_paths",
+    "nginx_static_paths",
+    "health_path",
+    "health_expect_status",
+    "health_expect_json",
+    "health_headers",
+    "health_host",
+    "health_successes",
+    "health_timeout_seconds",
+    "health_deadline_seconds",
+}
+
+
+@pytest.mark.parametrize("name", sorted(SERVED))
+def test_a_setting_of_the_instance_changes_the_hash(name: str):
+    assert unit_hash(**{name: another(SETTINGS[name])}) != unit_hash()
+
+
+@pytest.mark.parametrize("name", sorted(set(SETTINGS) - SERVED))
+def test_any_other_setting_does_not(name: str):
+    assert unit_hash(**{name: another(SETTINGS[name])}) == unit_hash()
+
+
+def test_workers_threads_and_templates_change_the_hash():
+    hashes = {
+        unit_hash(),
+        unit_hash(workers=6),
+        unit_hash(threads=5),
+        unit_hash(workers=4, threads=5),
+        unit_hash(templates={**TEMPLATES, "gunicorn/service.j2": "3"}),
+        unit_hash(templates={**TEMPLATES, "gunicorn/new.j2": "3"}),
+    }
+    assert len(hashes) == 6
+
+
+def test_order_does_not_change_the_hash():
+    backwards = dict(reversed(list(SETTINGS.items())))
+    assert plans.unit_hash(backwards, 5, 4, dict(reversed(list(TEMPLATES.items())))) == unit_hash()
+
+
+def test_all_that_units_are_made_from_is_in_the_hash():
+    found = action.templates()
+    assert {
+        "gunicorn/service.j2",
+        "gunicorn/socket.j2",
+        "gunicorn/gunicorn.conf.py.j2",
+        "migrate/migrate.service.j2",
+        "__app_sandbox",
+        "__health_gate_command",
+        "__health_words",
+    } <= set(found)
+    assert all(len(value) == 64 for value in found.values())
+
+
+# --- whether, and why ----------------------------------------------------------------------------
+
+PARTS = {"source": "s", "commit": "c", "lock": "l", "env": "e", "unit": "u"}
+
+
+def current(**changes: Any) -> dict[str, Any]:
+    manifest = {"fingerprint": "F", "parts": PARTS}
+    return {"id": "R1", "intact": True, "drift": [], "manifest": manifest, **changes}
+
+
+def test_nothing_to_do():
+    assert plans.reasons(current(), "F", PARTS) == []
+
+
+def test_the_first_release():
+    assert plans.reasons(current(id="", manifest={}, intact=False), "F", PARTS) == ["first release on this host"]
+
+
+def test_drift():
+    drift = ["/x is not what the release wrote", "venv is gone"]
+    assert plans.reasons(current(intact=False, drift=drift), "F", PARTS) == drift
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (["source"], "source"),
+        (["commit"], "commit"),
+        (["lock"], "dependencies"),
+        (["env"], "environment"),
+        (["unit"], "unit settings"),
+        (["source", "commit", "lock"], "source, commit, dependencies"),
+        (list(PARTS), "source, commit, dependencies, environment, unit settings"),
+        ([], "fingerprint"),
+    ],
+)
+def test_what_changed(changed: list[str], said: str):
+    parts = {**PARTS, **dict.fromkeys(changed, "new")}
+    assert plans.reasons(current(), "G", parts) == [f"{said} changed"]
+
+
+def test_a_manifest_without_parts():
+    assert plans.reasons(current(manifest={}), "F", PARTS) == [
+        "source, commit, dependencies, environment, unit settings changed"
+    ]
+
+
+# --- the environment -----------------------------------------------------------------------------
+
+
+def test_env_changes():
+    key = plans.salt("text")
+    digests = {name: envfile.digest(key, name, value) for name, value in {"A": "1", "B": "true", "C": "x"}.items()}
+    found = plans.env_changes({"A": 1, "B": False, "D": "new"}, digests, key)
+    assert found == {"added": ["D"], "removed": ["C"], "changed": ["B"]}
+    assert plans.env_changes({"A": "1", "B": True, "C": "x"}, digests, key) == {
+        "added": [],
+        "removed": [],
+        "changed": [],
+    }
+
+
+def test_the_salt_comes_from_all_of_the_environment():
+    assert plans.salt("a") != plans.salt("b")
+    assert plans.salt("a") == plans.salt("a")
+    assert "a" * 40 not in plans.salt("a" * 40)
+
+
+# --- what a host cannot take ---------------------------------------------------------------------
+
+
+def host_problems(
+    host: dict[str, Any] | None = None, source: Any = SOURCE, roles: Any = settings.ROLES, **changes: Any
+) -> list[str]:
+    return plans.host_problems({**SETTINGS, **changes}, {**HOST, **(host or {})}, source, list(roles))
+
+
+def test_a_good_host():
+    assert host_problems() == []
+    assert host_problems({"account": {"home": "/srv/projects"}, "port_holder": "nginx", "systemd": 249}) == []
+
+
+@pytest.mark.parametrize(
+    ("host", "says"),
+    [
+        ({"systemd": 248}, ["systemd is 248", "at least 249", "Debian 12"]),
+        (
+            {"foreign_units": ["/lib/systemd/system/projects.target"]},
+            ["app_name 'projects'", "/lib/systemd/system/projects.target", "another app_name"],
+        ),
+        (
+            {"account": {"home": "/var/www"}},
+            ["user 'projects' exists with home /var/www", "home /srv/projects", "app_user"],
+        ),
+        ({"port_holder": "apache2"}, ["port 80 is held by 'apache2'", "nginx_listen_port"]),
+        (
+            {"nginx": {"conflicts": ["/etc/x already answers to a on port 80"], "default_server": ""}},
+            ["/etc/x already answers to a on port 80", "nginx_server_names"],
+        ),
+        (
+            {"nginx": {"conflicts": [], "default_server": "/etc/y"}},
+            ["/etc/y is already the default server of port 80", "nginx_catch_all_enabled: false"],
+        ),
+        (
+            {"python_version": "", "pythons": ["/usr/bin/python3", "/usr/bin/python3.11"]},
+            ["venv_python is 'python3'", "/usr/bin/python3, /usr/bin/python3.11", "correct venv_python"],
+        ),
+        ({"python_version": "", "pythons": []}, ["It has none"]),
+        ({"sqlite_trouble": "/a leads to /b"}, ["DATABASE_URL: /a leads to /b", "/srv/projects/shared"]),
+        (
+            {"free_bytes": 63 * plans.MIB},
+            ["/srv/projects has 63 MiB free and this release needs 64 MiB", "release_keep (now 5)"],
+        ),
+    ],
+)
+def test_one_problem(host: dict[str, Any], says: list[str]):
+    found = host_problems(host)
+    assert len(found) == 1, found
+    for words in says:
+        assert words in found[0]
+
+
+def test_space_is_twice_the_source_and_64_mib():
+    source = {**SOURCE, "bytes": 100 * plans.MIB}
+    assert host_problems({"free_bytes": 264 * plans.MIB}, source) == []
+    assert "needs 264 MiB" in host_problems({"free_bytes": 264 * plans.MIB - 1}, source)[0]
+
+
+def test_a_catch_all_that_is_off_leaves_the_default_server():
+    nginx = {"nginx": {"conflicts": [], "default_server": "/etc/y"}}
+    assert host_problems(nginx, nginx_catch_all_enabled=False) == []
+
+
+def test_what_does_not_run_is_not_looked_at():
+    nginx = {"port_holder": "apache2", "nginx": {"conflicts": ["x"], "default_server": "/etc/y"}}
+    assert host_problems(nginx, roles=["app", "release", "gunicorn"]) == []
+    release = {"python_version": "", "sqlite_trouble": "x", "free_bytes": 0}
+    assert host_problems(release, source={}, roles=["app", "health"]) == []
+
+
+def test_all_problems_at_once():
+    everything = {
+        "systemd": 1,
+        "foreign_units": ["x"],
+        "account": {"home": "/"},
+        "port_holder": "x",
+        "nginx": {"conflicts": ["x", "y"], "default_server": "z"},
+        "python_version": "",
+        "sqlite_trouble": "x",
+        "free_bytes": 0,
+    }
+    assert len(host_problems(everything)) == 10
+
+
+# --- the plan ------------------------------------------------------------------------------------
+
+
+def test_a_first_plan():
+    plan = make()
+    assert plan["needed"] is True
+    assert (plan["workers"], plan["threads"], plan["current"], plan["running"], plan["tidy"]) == (
+        5,
+        4,
+        "",
+        False,
+        False,
+    )
+    assert plan["secret_keys"] == ["API_TOKEN", "SECRET_KEY"]
+    assert plan["env_changes"]["added"] == ["APP_CONFIG", "DATABASE_URL", "SECRET_KEY"]
+    assert plan["database"] == "sqlite"
+    assert plan["venv_known"] is False
+
+
+def test_a_second_plan_needs_nothing():
+    plan = make(serving(make()))
+    assert (plan["needed"], plan["reasons"], plan["tidy"]) == (False, [], False)
+    assert plan["lines"] == ["R1 serves and is what is wanted: no new release"]
+
+
+def test_an_instance_that_is_down_is_said():
+    assert "is not running: it is started" in make(serving(make(), running=False))["lines"][0]
+
+
+def test_a_release_that_is_still_enabled_beside_is_tidied():
+    plan = make(serving(make(), enabled=["R0", "R1"]))
+    assert (plan["needed"], plan["tidy"]) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"source": {"digest": "e" * 64}}, "source changed"),
+        ({"source": {"commit": "e" * 40}}, "commit changed"),
+        ({"source": {"lock": {**SOURCE["lock"], "additions": ["gunicorn==1"]}}}, "dependencies changed"),
+        ({"host": {"python_version": "3.13.1"}}, "dependencies changed"),
+        ({"environment": {"LOG_LEVEL": "debug"}}, "environment changed"),
+        ({"environment": {"SECRET_KEY": "j" * 40}}, "environment changed"),
+        ({"gunicorn_timeout_seconds": 60}, "unit settings changed"),
+        ({"host": {"cpus": 4}}, "unit settings changed"),
+    ],
+)
+def test_what_makes_another_release(change: dict[str, Any], reason: str):
+    before = serving(make())
+    host = {**before, **change.get("host", {})}
+    plan = make(**{**change, "host": host})
+    assert plan["reasons"] == [reason]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"source": {"subject": "other", "version": "v1.4.1", "origin": "elsewhere"}},  # another name of the same commit
+        {"host": {"python_version": "3.11.9"}},
+        {"gunicorn_drain_seconds": 9.0},
+        {"release_keep": 9},
+        {"health_timer_seconds": 9},
+        {"nginx_listen_port": 8080},
+        {"environment": dict(reversed(list(ENVIRONMENT.items())))},
+    ],
+)
+def test_what_makes_none(change: dict[str, Any]):
+    before = serving(make())
+    plan = make(**{**change, "host": {**before, **change.get("host", {})}})
+    assert plan["reasons"] == []
+
+
+def test_a_known_environment_is_reused():
+    lock = make()["lock"]
+    plan = make({"venvs": ["other", lock]})
+    assert plan["venv_known"] is True
+    assert f"venv      {lock}: known, reused, Python 3.11.2" in plan["lines"]
+
+
+def test_hosts_with_one_database_have_one_digest_of_it():
+    url = "postgresql://projects:hunter2@192.0.2.10/projects"
+    plan = make(environment={"DATABASE_URL": url})
+    assert plan["database"] == make(environment={"DATABASE_URL": url, "LOG_LEVEL": "debug"})["database"]
+    assert plan["database"] != make(environment={"DATABASE_URL": url + "2"})["database"]
+    assert "hunter2" not in plan["database"]
+
+
+def test_a_plan_shows_no_secret():
+    host = {"env_digests": {"SECRET_KEY": "0", "OLD": "1"}}
+    text = repr(make(host, environment={"API_TOKEN": "t" * 40, "DATABASE_URL": "postgresql://u:hunter2@192.0.2.1/d"}))
+    assert "k" * 40 not in text
+    assert "t" * 40 not in text
+    assert "hunter2" not in text
+
+
+def test_the_lines():
+    host = copy.deepcopy(HOST) | {
+        "packages_missing": ["nginx", "iproute2"],
+        "env_digests": {"OLD": "0", "SECRET_KEY": "0"},
+    }
+    plan = make(host)
+    assert plan["lines"] == [
+        "release   <id> (now: none): first release on this host",
+        "source    git v1.4.0 at cccccccccccc 'Say more'",
+        "packages  to install: nginx iproute2",
+        f"venv      {plan['lock']}: new, built with uv, Python 3.11.2",
+        ".env      +APP_CONFIG +DATABASE_URL -OLD ~SECRET_KEY",
+        "migrate   flask db upgrade, before the switch",
+        "gunicorn  5 gthread workers, 4 threads each; gate: 3 x 200 from /api/health; then the switch",
+    ]
+
+
+def test_the_lines_of_a_directory_without_migrations():
+    source = {"kind": "directory", "version": "", "subject": "", "commit": "", "origin": "/x", "revision": "d" * 64}
+    plan = make(serving(make()), source=source, migrate_enabled=False)
+    assert plan["lines"][0] == "release   <id> (now: R1): commit changed"
+    assert plan["lines"][1] == "source    directory /x at dddddddddddd"
+    assert plan["lines"][2] == "packages  all there"
+    assert plan["lines"][5] == "migrate   off (migrate_enabled)"

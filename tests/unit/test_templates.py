@@ -1,0 +1,565 @@
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Every template of every role, rendered by Ansible with the roles' own defaults and vars for several inventories.
+
+One ansible-playbook run renders them all: each variable set is a host, and nothing is written but one JSON file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+ID = "20261122T101500Z-3f2a9c1"
+TEMPLATES = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("roles/*/templates/**/*.j2"))
+UNITS = [name for name in TEMPLATES if re.search(r"(service|socket|target|timer)\.j2$", name)]
+SITES = ["roles/nginx/templates/site.conf.j2", "roles/nginx/templates/catch-all.conf.j2"]
+CONF = "roles/gunicorn/templates/gunicorn.conf.py.j2"
+SERVICE = "roles/gunicorn/templates/service.j2"
+
+MINIMUM: dict[str, Any] = {
+    "app_name": "projects",
+    "app_path": "examples/backend",
+    "app_factory": "app:create_app('production')",
+    "app_secrets": {"SECRET_KEY": "hunter2hunter2hunter2hunter2hunter2hunter2"},
+    "health_path": "/api/health",
+    "nginx_server_names": ["projects.example.org"],
+}
+FULL: dict[str, Any] = {
+    **MINIMUM,
+    "app_name": "shop",
+    "app_subdir": "api",
+    "app_root": "/opt/backends/shop",
+    "app_user": "shop-user",
+    "app_factory": 'wsgi:make("it\'s", 100)',
+    "gunicorn_worker_class": "gevent",
+    "gunicorn_preload_enabled": True,
+    "gunicorn_access_log_enabled": True,
+    "gunicorn_extra_settings": {
+        "limit_request_line": 8190,
+        "proc_name": "shop's",
+        "raw_env": ["A=1"],
+        "reuse_port": False,
+    },
+    "gunicorn_memory_max": "512M",
+    "gunicorn_cpu_quota": "150%",
+    "gunicorn_writable_paths": ["/var/lib/shop", "/var/spool/shop"],
+    "gunicorn_graceful_timeout_seconds": 7,
+    "migrate_directory": "db migrations/100%",
+    "health_path": "/healthz?deep=1&x=%20",
+    "health_expect_status": 204,
+    "health_expect_json": {"checks.db": "all ok", "ready": True},
+    "health_headers": {"X-Forwarded-Proto": "https"},
+    "health_host": "shop.example.org",
+    "health_deadline_seconds": 90,
+    "health_timeout_seconds": 2.5,
+    "health_timer_seconds": 15,
+    "nginx_server_names": ["shop.example.org", "*.shop.example.org"],
+    "nginx_listen_port": 8080,
+    "nginx_client_max_body_size": "1g",
+    "nginx_static_paths": {"/static/": "app/static", "/m edia/": "/public/"},
+    "nginx_static_max_age_seconds": 60,
+    "nginx_gzip_enabled": False,
+    "nginx_access_log_enabled": False,
+    "nginx_extra_directives": "add_header X-Test 1;\nlocation /x { return 204; }\n",
+    "__app_host": {"state": {"ipv6": False}},
+}
+SETS: dict[str, dict[str, Any]] = {
+    "minimum": MINIMUM,
+    "full": FULL,
+    "prefix": {**MINIMUM, "app_name": "projects-two", "nginx_server_names": ["two.example.org"]},
+    # What -e on the command line gives: text.
+    "text": {
+        **MINIMUM,
+        "gunicorn_timeout_seconds": "45",
+        "gunicorn_preload_enabled": "yes",
+        "gunicorn_access_log_enabled": "false",
+        "nginx_listen_port": "8080",
+        "nginx_gzip_enabled": "no",
+        "health_deadline_seconds": "30",
+        "health_timeout_seconds": "5",
+        "gunicorn_graceful_timeout_seconds": "20",
+    },
+}
+PLAN = {"plan": {"needed": True, "workers": 5, "threads": 4, "current": "", "database": "sqlite"}}
+STATE = {"state": {"ipv6": True, "packages_missing": [], "nginx": {"debian_default": True}}}
+
+
+def needs(database: str = "sqlite") -> dict[str, Any]:
+    return {"__app_plan": {"plan": {**PLAN["plan"], "database": database}}}
+
+
+def serves(release: str, database: str = "sqlite") -> dict[str, Any]:
+    return {"__app_plan": {"plan": {**PLAN["plan"], "needed": False, "current": release, "database": database}}}
+
+
+# Fleet -> its hosts, and what is decided on each: the release's id, and whether it migrates.
+FLEETS: dict[str, list[tuple[dict[str, Any], str, bool]]] = {
+    "fresh": [(needs(), ID, True), (needs(), ID, True)],
+    "same": [(serves("R1"), "R1", False), (serves("R1"), "R1", False)],
+    "grown": [(serves("R1"), "R1", False), (serves("R1"), "R1", False), (needs(), "R1", True)],
+    "apart": [(serves("R1"), "R1", False), (serves("R2"), "R2", False), (needs(), ID, True)],
+    "shared": [(needs("d1"), ID, True), (needs("d1"), ID, False), (needs("d2"), ID, True)],
+    "late": [(serves("R1", "d1"), "R1", False), (needs("d1"), "R1", True), (needs("d1"), "R1", False)],
+    "off": [({**needs(), "migrate_enabled": False}, ID, False), ({**needs(), "migrate_enabled": "no"}, ID, False)],
+}
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """Host -> what the run gave: template -> text for a variable set, the decisions for a host of a fleet."""
+    work = tmp_path_factory.mktemp("templates")
+    everyone = work / "group_vars/all"
+    everyone.mkdir(parents=True)
+    (work / "host_vars").mkdir()
+    for path in [*ROOT.glob("roles/*/defaults/main.yml"), *ROOT.glob("roles/*/vars/main.yml")]:
+        # Beside the inventory, where a host's own variables win over them as they win over a role's defaults.
+        shutil.copy(path, everyone / f"{path.parts[-2]}-{path.parts[-3]}.yml")
+    groups: dict[str, dict[str, Any]] = {"sets": {"hosts": dict.fromkeys(SETS)}}
+    hosts = dict(SETS)
+    for fleet, members in FLEETS.items():
+        names = [f"{fleet}-{number}" for number in range(len(members))]
+        groups[fleet] = {"hosts": dict.fromkeys(names)}
+        hosts |= {name: {**MINIMUM, **given} for name, (given, *_) in zip(names, members)}
+    fixed = {"__app_plan": PLAN, "__app_host": STATE, "__app_source": {"source": {"id": ID}}}
+    for name, values in hosts.items():
+        (work / f"host_vars/{name}.yml").write_text(yaml.safe_dump({**fixed, **values}))
+    (work / "hosts.yml").write_text(yaml.safe_dump({"all": {"children": groups}}))
+    texts = {name: f"{{{{ lookup('ansible.builtin.template', '{ROOT / name}') }}}}" for name in TEMPLATES}
+    decisions = {"id": "{{ __app_release_id }}", "migrates": "{{ __migrate_here }}"}
+    plays = [{"hosts": "sets", "tasks": [{"ansible.builtin.set_fact": {"result": texts}}]}]
+    plays += [{"hosts": fleet, "tasks": [{"ansible.builtin.set_fact": {"result": decisions}}]} for fleet in FLEETS]
+    answer = "{{ ansible_play_hosts | zip(ansible_play_hosts | map('extract', hostvars, 'result')) | to_json }}"
+    write = {"ansible.builtin.copy": {"content": answer, "dest": f"{work}/out.json", "mode": "0600"}, "run_once": True}
+    plays.append({"hosts": "all", "tasks": [write]})
+    (work / "play.yml").write_text(yaml.safe_dump([{**play, "gather_facts": False} for play in plays]))
+    settings = {
+        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+        "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"),
+        "ANSIBLE_HOME": str(work),
+        "ANSIBLE_NOCOLOR": "1",
+    }
+    connection = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "hosts.yml", "play.yml"]
+    done = subprocess.run(
+        [*command, "-e", json.dumps(connection)],
+        env={**os.environ, **settings},
+        cwd=work,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "WARNING" not in done.stderr, done.stderr
+    return dict(json.loads((work / "out.json").read_text()))
+
+
+@pytest.fixture(scope="session")
+def rendered(run: dict[str, dict[str, Any]]) -> dict[str, dict[str, str]]:
+    """Variable set -> template -> text."""
+    return {name: run[name] for name in SETS}
+
+
+# --- every template ------------------------------------------------------------------------------
+
+
+def test_there_are_templates():
+    assert len(TEMPLATES) >= 9
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+@pytest.mark.parametrize("which", SETS)
+def test_nothing_raw_reaches_a_file(rendered: dict[str, dict[str, str]], which: str, name: str):
+    text = rendered[which][name]
+    assert text.startswith("#\n# Ansible managed\n#\n")
+    assert text.endswith("\n")
+    assert not text.endswith("\n\n")
+    assert not re.search(r"\{\{|\}\}|\{%|%\}|\{#|<ansible|Undefined|omit_place", text)
+    assert "hunter2" not in text
+    assert not [line for line in text.splitlines() if line != line.rstrip()]
+    if name != CONF:
+        assert not re.search(r"\b(None|True|False)\b", text)
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_template_gives_the_same_for_text_from_the_command_line(rendered: dict[str, dict[str, str]], name: str):
+    """-e gives text for numbers and booleans; what was not changed by the set is as in the minimum."""
+    same = rendered["text"][name].splitlines()
+    changed = set(same) ^ set(rendered["minimum"][name].splitlines())
+    assert not [line for line in changed if re.search(r"'(\d+|yes|no|true|false)'", line)]
+
+
+# --- units ---------------------------------------------------------------------------------------
+
+
+def unit_name(template: str, which: str) -> str:
+    """The file name of a unit, as the tasks write it."""
+    app = SETS[which]["app_name"]
+    return {
+        "service.j2": f"{app}@{ID}.service",
+        "socket.j2": f"{app}@{ID}.socket",
+        "target.j2": f"{app}.target",
+        "migrate.service.j2": f"{app}-migrate@{ID}.service",
+        "health.service.j2": f"{app}-health.service",
+        "health.timer.j2": f"{app}-health.timer",
+    }[template.rsplit("/", 1)[1]]
+
+
+def options(text: str) -> dict[str, list[str]]:
+    """Section.Key -> values, in order. What is no comment, section or assignment is an error."""
+    found: dict[str, list[str]] = {}
+    section = ""
+    for line in text.splitlines():
+        if not line or line.startswith("#"):
+            continue
+        if re.fullmatch(r"\[\w+\]", line):
+            section = line[1:-1]
+            continue
+        match = re.fullmatch(r"([A-Z]\w+)=(.*)", line)
+        assert match, line
+        assert section, line
+        found.setdefault(f"{section}.{match[1]}", []).append(match[2])
+    return found
+
+
+@pytest.mark.parametrize("name", UNITS)
+@pytest.mark.parametrize("which", SETS)
+def test_units_are_made_of_sections_and_assignments(rendered: dict[str, dict[str, str]], which: str, name: str):
+    found = options(rendered[which][name])
+    assert found["Unit.Description"][0].startswith(SETS[which]["app_name"])
+    lists = {"Unit.After", "Service.Environment", "Service.SystemCallFilter"}
+    assert {key for key, values in found.items() if len(values) > 1} <= lists
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd-analyze")
+@pytest.mark.parametrize("which", SETS)
+def test_systemd_takes_the_units(rendered: dict[str, dict[str, str]], which: str, tmp_path: Path):
+    paths = []
+    for name in UNITS:
+        paths.append(tmp_path / unit_name(name, which))
+        paths[-1].write_text(rendered[which][name])
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", "--generators=no", *map(str, paths)],
+        env={**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:/lib/systemd/system"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = [
+        line
+        for line in done.stderr.splitlines()
+        if str(tmp_path) in line or SETS[which]["app_name"] in line
+        if "is not executable: No such file" not in line  # the release is on no disk here
+    ]
+    assert said == []
+
+
+@pytest.mark.parametrize("which", SETS)
+def test_the_journal_is_found_by_the_backends_name(rendered: dict[str, dict[str, str]], which: str):
+    name = SETS[which]["app_name"]
+    identifiers = [
+        options(rendered[which][unit]).get("Service.SyslogIdentifier") for unit in UNITS if "service" in unit
+    ]
+    assert identifiers == [[name], [f"{name}-health"], [f"{name}-migrate"]]
+
+
+def test_the_service_of_the_minimum(rendered: dict[str, dict[str, str]]):
+    found = options(rendered["minimum"][SERVICE])
+    release = f"/srv/projects/releases/{ID}"
+    for key, value in {
+        "Service.Type": "notify",
+        "Service.User": "projects",
+        "Service.Group": "projects",
+        "Service.WorkingDirectory": f"{release}/src",
+        "Service.EnvironmentFile": f"{release}/.env",
+        "Service.ExecStart": f"{release}/venv/bin/python -m gunicorn --config {release}/gunicorn.conf.py",
+        "Service.TimeoutStartSec": "75",
+        "Service.TimeoutStopSec": "35",
+        "Service.Restart": "always",
+        "Service.TasksMax": "512",
+        "Service.ReadWritePaths": "/srv/projects/shared",
+        "Service.InaccessiblePaths": "-/srv/projects/backups",
+        "Service.NoNewPrivileges": "yes",
+        "Service.CapabilityBoundingSet": "",
+        "Unit.Requires": f"projects@{ID}.socket",
+        "Unit.PartOf": "projects.target",
+        "Install.WantedBy": "projects.target",
+    }.items():
+        assert found[key] == [value], key
+    assert f"DECANT_RELEASE={ID}" in found["Service.Environment"]
+    assert "Service.MemoryMax" not in found
+    assert "Service.CPUQuota" not in found
+
+
+def test_the_service_of_the_full_set(rendered: dict[str, dict[str, str]]):
+    found = options(rendered["full"][SERVICE])
+    for key, value in {
+        "Service.User": "shop-user",
+        "Service.WorkingDirectory": f"/opt/backends/shop/releases/{ID}/src/api",
+        "Service.TimeoutStartSec": "105",
+        "Service.TimeoutStopSec": "12",
+        "Service.MemoryMax": "512M",
+        "Service.CPUQuota": "150%",
+        "Service.ReadWritePaths": "/opt/backends/shop/shared /var/lib/shop /var/spool/shop",
+    }.items():
+        assert found[key] == [value], key
+
+
+def probe_options(command: str) -> list[str]:
+    """The words of a probe's command line, as systemd splits them."""
+    return [word.replace("%%", "%") for word in shlex.split(command)]
+
+
+@pytest.mark.parametrize("which", SETS)
+def test_the_gate_asks_the_instances_own_socket(rendered: dict[str, dict[str, str]], which: str):
+    (command,) = options(rendered[which][SERVICE])["Service.ExecStartPost"]
+    words = probe_options(command)
+    name = SETS[which]["app_name"]
+    assert words[:2] == ["/usr/bin/python3", "-I"]
+    assert words[words.index("--unix") + 1] == f"/run/{name}/{ID}.sock"
+    assert options(rendered[which]["roles/gunicorn/templates/socket.j2"])["Socket.ListenStream"] == [
+        f"/run/{name}/{ID}.sock"
+    ]
+    assert words[-2:] == ["--pid", "$MAINPID"]
+
+
+def test_the_gate_of_the_full_set(rendered: dict[str, dict[str, str]]):
+    (command,) = options(rendered["full"][SERVICE])["Service.ExecStartPost"]
+    words = probe_options(command)
+    assert words[5:] == [
+        *["--path", "/healthz?deep=1&x=%20", "--host", "shop.example.org", "--status", "204", "--timeout", "2.5"],
+        *["--json", 'checks.db="all ok"', "--json", "ready=true", "--header", "X-Forwarded-Proto:https"],
+        *["--successes", "3", "--interval", "0.1", "--deadline", "90", "--pid", "$MAINPID"],
+    ]
+
+
+@pytest.mark.parametrize("which", SETS)
+def test_gate_and_timer_ask_the_same(rendered: dict[str, dict[str, str]], which: str):
+    (gate,) = options(rendered[which][SERVICE])["Service.ExecStartPost"]
+    (timer,) = options(rendered[which]["roles/health/templates/health.service.j2"])["Service.ExecStart"]
+    asked = timer.split(" --path ")[1]
+    assert gate.split(" --path ")[1].startswith(asked + " --successes ")
+
+
+@pytest.mark.parametrize("which", SETS)
+def test_the_migration_runs_as_the_service_does(rendered: dict[str, dict[str, str]], which: str):
+    service = options(rendered[which][SERVICE])
+    migration = options(rendered[which]["roles/migrate/templates/migrate.service.j2"])
+    own = {"Type", "SyslogIdentifier", "Environment", "ExecStart", "TimeoutStartSec"}
+    shared = {key: value for key, value in migration.items() if key.startswith("Service.") and key[8:] not in own}
+    assert shared == {key: service[key] for key in shared}
+    assert {"Service.User", "Service.EnvironmentFile", "Service.WorkingDirectory", "Service.ProtectSystem"} <= set(
+        shared
+    )
+    assert set(service["Service.Environment"]) < set(migration["Service.Environment"])
+
+
+def test_the_migration_of_the_full_set(rendered: dict[str, dict[str, str]]):
+    found = options(rendered["full"]["roles/migrate/templates/migrate.service.j2"])
+    assert probe_options(found["Service.ExecStart"][0]) == [
+        f"/opt/backends/shop/releases/{ID}/venv/bin/python",
+        "/opt/backends/shop/bin/decant-migrate",
+        "--directory",
+        "db migrations/100%",
+    ]
+    assert found["Service.TimeoutStartSec"] == ["600"]
+
+
+@pytest.mark.parametrize(("which", "seconds"), [("minimum", "30s"), ("full", "15s")])
+def test_the_timer(rendered: dict[str, dict[str, str]], which: str, seconds: str):
+    found = options(rendered[which]["roles/health/templates/health.timer.j2"])
+    assert found["Timer.OnUnitActiveSec"] == found["Timer.OnActiveSec"] == [seconds]
+    assert found["Install.WantedBy"] == ["timers.target"]
+
+
+@pytest.mark.parametrize("which", SETS)
+def test_the_socket_is_for_the_proxy_alone(rendered: dict[str, dict[str, str]], which: str):
+    found = options(rendered[which]["roles/gunicorn/templates/socket.j2"])
+    user = SETS[which].get("app_user", SETS[which]["app_name"])
+    assert found["Socket.SocketUser"] == [user]
+    assert found["Socket.SocketGroup"] == ["www-data"]
+    assert found["Socket.SocketMode"] == ["0660"]
+    assert found["Socket.Backlog"] == ["2048"]
+
+
+def test_names_that_are_prefixes_of_each_other_share_no_unit_and_no_file(rendered: dict[str, dict[str, str]]):
+    one = {unit_name(name, "minimum") for name in UNITS}
+    two = {unit_name(name, "prefix") for name in UNITS}
+    assert not one & two
+    paths = {}
+    for which in ("minimum", "prefix"):
+        everything = "\n".join(text for name, text in rendered[which].items() if not name.endswith("catch-all.conf.j2"))
+        paths[which] = set(re.findall(r"/(?:srv|run|etc|var/log)/[^\s;]+", everything))
+    assert not paths["minimum"] & paths["prefix"]
+    mine = [
+        re.escape(name)
+        for name in ("projects@", "projects.target", "/srv/projects/", "/run/projects/", "decant-projects ")
+    ]
+    for name, text in rendered["prefix"].items():
+        assert not re.search("|".join(mine), text), name
+
+
+# --- gunicorn ------------------------------------------------------------------------------------
+
+
+def python_values(text: str) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    exec(compile(text, "gunicorn.conf.py", "exec"), {"__builtins__": {}}, values)
+    return values
+
+
+GUNICORN = {
+    "wsgi_app": "app:create_app('production')",
+    "worker_class": "gthread",
+    "workers": 5,
+    "threads": 4,
+    "timeout": 30,
+    "graceful_timeout": 30,
+    "keepalive": 2,
+    "max_requests": 0,
+    "max_requests_jitter": 0,
+    "preload_app": False,
+    "loglevel": "info",
+    "accesslog": None,
+    "errorlog": "-",
+    "worker_tmp_dir": "/dev/shm",
+    "control_socket_disable": True,
+    "forwarded_allow_ips": "*",
+}
+
+
+@pytest.mark.parametrize(
+    ("which", "changes"),
+    [
+        ("minimum", {}),
+        ("prefix", {}),
+        ("text", {"timeout": 45, "graceful_timeout": 20, "preload_app": True}),
+        (
+            "full",
+            {
+                "wsgi_app": 'wsgi:make("it\'s", 100)',
+                "worker_class": "gevent",
+                "graceful_timeout": 7,
+                "preload_app": True,
+                "accesslog": "-",
+                "limit_request_line": 8190,
+                "proc_name": "shop's",
+                "raw_env": ["A=1"],
+                "reuse_port": False,
+            },
+        ),
+    ],
+)
+def test_gunicorns_settings(rendered: dict[str, dict[str, str]], which: str, changes: dict[str, Any]):
+    assert python_values(rendered[which][CONF]) == {**GUNICORN, **changes}
+
+
+# --- nginx ---------------------------------------------------------------------------------------
+
+
+def directives(text: str) -> list[tuple[tuple[str, ...], str]]:
+    """(blocks around it, directive) in order; unbalanced braces are an error."""
+    found, blocks = [], []
+    for line in (line.strip() for line in text.splitlines()):
+        if not line or line.startswith("#"):
+            continue
+        if line.endswith("{"):
+            blocks.append(line[:-1].strip())
+        elif line == "}":
+            blocks.pop()
+        else:
+            assert line.endswith((";", "}")), line
+            found.append((tuple(blocks), line))
+    assert blocks == []
+    return found
+
+
+@pytest.mark.parametrize("name", SITES)
+@pytest.mark.parametrize("which", SETS)
+def test_sites_are_blocks_and_directives(rendered: dict[str, dict[str, str]], which: str, name: str):
+    assert directives(rendered[which][name])
+
+
+def test_the_site_of_the_minimum(rendered: dict[str, dict[str, str]]):
+    found = directives(rendered["minimum"][SITES[0]])
+    upstream = ("upstream decant-projects",)
+    assert found[0] == (upstream, "server unix:/srv/projects/current/gunicorn.sock fail_timeout=0;")
+    server = [line for blocks, line in found if blocks == ("server",)]
+    for line in (
+        "listen 80;",
+        "listen [::]:80;",
+        "server_name projects.example.org;",
+        "server_tokens off;",
+        "access_log /var/log/nginx/projects.access.log;",
+        "client_max_body_size 10m;",
+        "client_header_timeout 15s;",
+        "proxy_set_header Host $http_host;",
+        "proxy_set_header X-Forwarded-For $remote_addr;",
+        "proxy_read_timeout 60s;",
+        "gzip on;",
+    ):
+        assert line in server, line
+    locations = [(blocks[1], line) for blocks, line in found if len(blocks) == 2]
+    assert locations == [
+        ("location = /api/health", "access_log off;"),
+        ("location = /api/health", "proxy_pass http://decant-projects;"),
+        ("location /", "proxy_pass http://decant-projects;"),
+    ]
+
+
+def test_the_site_of_the_full_set(rendered: dict[str, dict[str, str]]):
+    found = directives(rendered["full"][SITES[0]])
+    server = [line for blocks, line in found if blocks == ("server",)]
+    assert [line for line in server if line.startswith("listen")] == ["listen 8080;"]
+    for line in (
+        "server_name shop.example.org *.shop.example.org;",
+        "client_max_body_size 1g;",
+        "gzip off;",
+        "access_log off;",
+        "add_header X-Test 1;",
+        "location /x { return 204; }",
+    ):
+        assert line in server, line
+    code = "/opt/backends/shop/current/src/api"
+    assert (("server", "location /static/"), f"alias {code}/app/static/;") in found
+    assert (("server", 'location "/m edia/"'), f"alias {code}/public/;") in found
+    assert (("server", "location /static/"), "expires 60s;") in found
+
+
+def test_no_header_of_the_client_is_passed_on_as_ours(rendered: dict[str, dict[str, str]]):
+    for which in SETS:
+        assert "proxy_add_x_forwarded_for" not in rendered[which][SITES[0]]
+
+
+def test_the_catch_all_is_the_same_for_every_backend_of_a_port(rendered: dict[str, dict[str, str]]):
+    text = rendered["minimum"][SITES[1]]
+    assert text == rendered["prefix"][SITES[1]]
+    assert directives(text) == [
+        (("server",), line)
+        for line in (
+            "listen 80 default_server;",
+            "listen [::]:80 default_server;",
+            "server_name _;",
+            "access_log off;",
+            "return 444;",
+        )
+    ]
+
+
+# --- decisions over a fleet ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fleet", FLEETS)
+def test_one_id_for_all_and_one_migration_per_database(run: dict[str, dict[str, Any]], fleet: str):
+    decided = [run[f"{fleet}-{number}"] for number in range(len(FLEETS[fleet]))]
+    assert decided == [{"id": release, "migrates": migrates} for _, release, migrates in FLEETS[fleet]]
