@@ -83,7 +83,16 @@ def installed(tarball: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_what_is_at_the_top(members: set[str]):
     top = {name.split("/")[0] for name in members}
     assert top == {
-        *("MANIFEST.json", "FILES.json", "CHANGELOG.md", "README.md", "ansible.cfg", "deploy.yml", "docs", "inventories"),
+        *(
+            "MANIFEST.json",
+            "FILES.json",
+            "CHANGELOG.md",
+            "README.md",
+            "ansible.cfg",
+            "deploy.yml",
+            "docs",
+            "inventories",
+        ),
         *("meta", "playbooks", "plugins", "requirements.txt", "requirements.yml", "roles"),
     }
 
