@@ -12,8 +12,7 @@ version_added: 0.1.0
 description:
   - Unpacks the tar aside and renames it to C(releases/<id>) when it is whole, so that a half-staged release never has a release's name.
   - The code is owned by root and readable, never writable, by the backend's group.
-  - Removes releases beyond O(keep) first, with their units and the virtual environments that no release uses any more.
-    The release that serves, the one before it and any that still runs are never removed.
+  - Removes failed and unfinished releases first, with their units and the environments that no release uses any more.
 author: The Decant maintainers
 options:
   name:
@@ -54,10 +53,6 @@ options:
     description: What the release's record says from the start.
     type: dict
     default: {}
-  keep:
-    description: Releases to keep, the new one included.
-    type: int
-    default: 5
 attributes:
   check_mode:
     description: Says what would be staged and pruned.
@@ -100,73 +95,12 @@ import shutil
 import tarfile
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.decant.flask.plugins.module_utils.host import (
-    active_instances,
-    enabled_instances,
-    systemctl,
-)
+from ansible_collections.decant.flask.plugins.module_utils import retention
 from ansible_collections.decant.flask.plugins.module_utils.layout import (
     MANIFEST,
-    SYSTEMD_UNITS,
     Layout,
     now,
 )
-
-
-def prunable(layout: Layout, keep: int, busy: set[str]) -> list[str]:
-    """Ids of the releases that may go so that one more makes `keep`.
-
-    Never the one that serves, never the one before it, never one that runs or would start at boot.
-    Failed and unfinished ones go first, then the oldest.
-    """
-    ids = layout.release_ids()
-    current = layout.current_id()
-    safe = busy | {current, layout.manifest(current).get("previous", "")}
-    good = [i for i in ids if layout.manifest(i).get("outcome") in ("live", "retired")]
-    spare = max(keep - 1, 1)
-    keepers = set(good[-spare:]) | safe
-    return [i for i in ids if i not in keepers]
-
-
-def remove_release(layout: Layout, release_id: str) -> None:
-    """A release, its units, and its socket. The name goes first, so that a killed prune leaves no half a release."""
-    aside = f"{layout.releases}/.{release_id}.pruned"
-    os.rename(layout.release(release_id), aside)
-    for unit in layout.units(release_id):
-        if os.path.lexists(f"{SYSTEMD_UNITS}/{unit}"):
-            os.unlink(f"{SYSTEMD_UNITS}/{unit}")
-    if os.path.lexists(layout.socket(release_id)):
-        os.unlink(layout.socket(release_id))
-    shutil.rmtree(aside)
-
-
-def orphan_venvs(layout: Layout) -> list[str]:
-    """Names of the virtual environments that no release links to."""
-    used = set()
-    for release_id in layout.release_ids():
-        link = f"{layout.release(release_id)}/venv"
-        if os.path.islink(link):
-            used.add(os.path.basename(os.readlink(link)))
-        used.add(layout.manifest(release_id).get("parts", {}).get("lock", ""))
-    names = os.listdir(layout.venvs) if os.path.isdir(layout.venvs) else []
-    return sorted(name for name in names if name not in used)
-
-
-def prune(layout: Layout, keep: int, wanted_venv: str) -> list[str]:
-    """Remove what is beyond `keep`, and what killed runs left behind."""
-    for name in os.listdir(layout.releases):
-        if name.startswith("."):
-            shutil.rmtree(f"{layout.releases}/{name}", ignore_errors=True)
-    gone = prunable(layout, keep, set(active_instances(layout)) | set(enabled_instances(layout)))
-    for release_id in gone:
-        systemctl("stop", layout.socket_unit(release_id), check=False)
-        remove_release(layout, release_id)
-    if gone:
-        systemctl("daemon-reload")
-    for name in orphan_venvs(layout):
-        if name != wanted_venv:
-            shutil.rmtree(f"{layout.venvs}/{name}", ignore_errors=True)
-    return gone
 
 
 def unpack(tar_path: str, target: str) -> None:
@@ -257,7 +191,6 @@ def main() -> None:
             "shared_paths": {"type": "list", "elements": "str", "default": []},
             "public_paths": {"type": "list", "elements": "str", "default": []},
             "manifest": {"type": "dict", "default": {}},
-            "keep": {"type": "int", "default": 5},
         },
         supports_check_mode=True,
     )
@@ -268,16 +201,18 @@ def main() -> None:
     if staged and staged.get("fingerprint") == p["manifest"].get("fingerprint") and staged.get("outcome") != "failed":
         module.exit_json(changed=False, path=path, pruned=[])
     if module.check_mode:
-        busy = set(active_instances(layout)) | set(enabled_instances(layout))
-        module.exit_json(changed=True, path=path, pruned=prunable(layout, p["keep"], busy))
+        module.exit_json(
+            changed=True, path=path, pruned=retention.prunable(layout, retention.ALL, retention.busy(layout))
+        )
     if staged and p["id"] == layout.current_id():
         module.fail_json(
             msg=f"{path} serves and was made from something else. Run the deploy again: it makes a new id."
         )
     try:
-        pruned = prune(layout, p["keep"], p["manifest"].get("parts", {}).get("lock", ""))
+        # Room first: what failed and what killed runs left. Good releases go after the switch, when one more is good.
+        pruned = retention.prune(layout, retention.ALL, p["manifest"].get("parts", {}).get("lock", ""))
         if os.path.isdir(path):
-            remove_release(layout, p["id"])
+            retention.remove_release(layout, p["id"])
         stage(layout, p)
     except (OSError, ValueError, tarfile.TarError) as error:
         shutil.rmtree(f"{layout.releases}/.{p['id']}.partial", ignore_errors=True)

@@ -31,6 +31,10 @@ options:
     description: How long another instance still answers after the switch, in seconds.
     type: float
     default: 3
+  keep:
+    description: Good releases to keep, this one included. The rest goes after the switch, but never the one before it.
+    type: int
+    default: 5
   who:
     description: Who deploys, for the record.
     type: str
@@ -57,9 +61,15 @@ previous:
   description: The release that served before; empty on the first switch.
   returned: always
   type: str
+pruned:
+  description: Ids of the releases that were removed.
+  returned: when something was switched
+  type: list
+  elements: str
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.decant.flask.plugins.module_utils import retention
 from ansible_collections.decant.flask.plugins.module_utils.host import (
     CommandError,
     active_instances,
@@ -124,6 +134,7 @@ def main() -> None:
             "root": {"type": "path", "required": True},
             "id": {"type": "str", "required": True},
             "drain_seconds": {"type": "float", "default": 3},
+            "keep": {"type": "int", "default": 5},
             "who": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
@@ -144,7 +155,7 @@ def main() -> None:
         module.fail_json(
             msg=f"The switch to {p['id']} did not end: {error}. {layout.serving()} Run the deploy again: it does what is left."
         )
-    module.exit_json(changed=True, previous=previous, diff=diff)
+    module.exit_json(changed=True, previous=previous, pruned=retention.prune(layout, p["keep"]), diff=diff)
 
 
 if __name__ == "__main__":

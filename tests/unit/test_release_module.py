@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.decant.flask.plugins.module_utils import retention
 from ansible_collections.decant.flask.plugins.module_utils.layout import Layout
 from ansible_collections.decant.flask.plugins.modules import release
 from ansible_collections.decant.flask.plugins.plugin_utils.sources import Entry, pack
@@ -28,7 +29,7 @@ def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
         os.makedirs(folder)
     units = tmp_path / "units"
     units.mkdir()
-    monkeypatch.setattr(release, "SYSTEMD_UNITS", str(units))
+    monkeypatch.setattr(retention, "SYSTEMD_UNITS", str(units))
     return found
 
 
@@ -54,36 +55,35 @@ def live(layout: Layout, name: str, previous: str = "") -> None:
     ("keep", "gone"),
     [
         (2, ["r1", "r2", "r3"]),  # r4 is the one before
-        (3, ["r1", "r2", "r3"]),
-        (4, ["r1", "r2"]),
-        (5, ["r1"]),
-        (6, []),
+        (3, ["r1", "r2"]),
+        (4, ["r1"]),
+        (5, []),
         (9, []),
     ],
 )
-def test_the_oldest_go_so_that_the_new_one_makes_keep(layout: Layout, keep: int, gone: list[str]):
+def test_the_oldest_go_beyond_keep(layout: Layout, keep: int, gone: list[str]):
     for name in ("r1", "r2", "r3", "r4"):
         add(layout, name)
     live(layout, "r5", previous="r4")
-    assert release.prunable(layout, keep, set()) == gone
+    assert retention.prunable(layout, keep, set()) == gone
 
 
 def test_a_fresh_host_has_nothing_to_prune(layout: Layout):
-    assert release.prunable(layout, 2, set()) == []
+    assert retention.prunable(layout, 2, set()) == []
 
 
 def test_the_one_that_serves_stays_however_old(layout: Layout):
     live(layout, "r1", previous="")
     for name in ("r2", "r3", "r4"):
         add(layout, name)
-    assert release.prunable(layout, 2, set()) == ["r2", "r3"]
+    assert retention.prunable(layout, 2, set()) == ["r2"]
 
 
 def test_the_one_before_stays_however_old(layout: Layout):
     for name in ("r1", "r2", "r3"):
         add(layout, name)
     live(layout, "r4", previous="r1")
-    assert release.prunable(layout, 2, set()) == ["r2", "r3"]
+    assert retention.prunable(layout, 2, set()) == ["r2"]
 
 
 @pytest.mark.parametrize("outcome", ["failed", "staged", ""])
@@ -92,14 +92,14 @@ def test_what_never_served_goes_first(layout: Layout, outcome: str):
     live(layout, "r2", previous="r1")
     add(layout, "r3", outcome)
     add(layout, "r4", outcome)
-    assert release.prunable(layout, 5, set()) == ["r3", "r4"]
+    assert retention.prunable(layout, 5, set()) == ["r3", "r4"]
 
 
 def test_what_runs_or_would_start_stays(layout: Layout):
     for name in ("r1", "r2", "r3"):
         add(layout, name, "failed")
     live(layout, "r4", previous="")
-    assert release.prunable(layout, 2, {"r2"}) == ["r1", "r3"]
+    assert retention.prunable(layout, 2, {"r2"}) == ["r1", "r3"]
 
 
 def test_orphan_venvs(layout: Layout):
@@ -108,40 +108,40 @@ def test_orphan_venvs(layout: Layout):
     os.unlink(f"{layout.release('r2')}/venv")  # the manifest still names it
     os.mkdir(f"{layout.venvs}/three")
     os.mkdir(f"{layout.venvs}/.four.partial")
-    assert release.orphan_venvs(layout) == [".four.partial", "three"]
+    assert retention.orphan_venvs(layout) == [".four.partial", "three"]
 
 
 def test_remove_release(layout: Layout, tmp_path: Path):
     add(layout, "r1")
     for unit in (*layout.units("r1"), *layout.units("r10")):
-        Path(release.SYSTEMD_UNITS, unit).write_text("")
-    release.remove_release(layout, "r1")
+        Path(retention.SYSTEMD_UNITS, unit).write_text("")
+    retention.remove_release(layout, "r1")
     assert os.listdir(layout.releases) == []
-    assert sorted(os.listdir(release.SYSTEMD_UNITS)) == sorted(layout.units("r10"))
+    assert sorted(os.listdir(retention.SYSTEMD_UNITS)) == sorted(layout.units("r10"))
 
 
 def test_prune(layout: Layout, monkeypatch: pytest.MonkeyPatch):
     commands = []
-    monkeypatch.setattr(release, "systemctl", lambda *arguments, **_: commands.append(arguments))
-    monkeypatch.setattr(release, "active_instances", lambda _layout: ["r2"])
-    monkeypatch.setattr(release, "enabled_instances", lambda _layout: ["r5"])
+    monkeypatch.setattr(retention, "systemctl", lambda *arguments, **_: commands.append(arguments))
+    monkeypatch.setattr(retention, "active_instances", lambda _layout: ["r2"])
+    monkeypatch.setattr(retention, "enabled_instances", lambda _layout: ["r5"])
     for number in range(1, 5):
         add(layout, f"r{number}", lock=f"lock{number}")
     live(layout, "r5", previous="r4")
     os.mkdir(f"{layout.releases}/.r9.partial")
     os.mkdir(f"{layout.venvs}/wanted")
-    assert release.prune(layout, 2, "wanted") == ["r1", "r3"]
+    assert retention.prune(layout, 2, "wanted") == ["r1", "r3"]
     assert sorted(os.listdir(layout.releases)) == ["r2", "r4", "r5"]
     assert sorted(os.listdir(layout.venvs)) == ["lock2", "lock4", "wanted"]
     assert commands == [("stop", "projects@r1.socket"), ("stop", "projects@r3.socket"), ("daemon-reload",)]
 
 
 def test_a_prune_that_has_nothing_to_do_reloads_nothing(layout: Layout, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(release, "systemctl", lambda *arguments, **_: pytest.fail(str(arguments)))
-    monkeypatch.setattr(release, "active_instances", lambda _layout: [])
-    monkeypatch.setattr(release, "enabled_instances", lambda _layout: [])
+    monkeypatch.setattr(retention, "systemctl", lambda *arguments, **_: pytest.fail(str(arguments)))
+    monkeypatch.setattr(retention, "active_instances", lambda _layout: [])
+    monkeypatch.setattr(retention, "enabled_instances", lambda _layout: [])
     live(layout, "r5")
-    assert release.prune(layout, 2, "") == []
+    assert retention.prune(layout, 2, "") == []
 
 
 # --- unpacking -----------------------------------------------------------------------------------
