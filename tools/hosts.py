@@ -5,9 +5,11 @@
     hosts.py image                                    build the base image when it is missing, print its name
     hosts.py up --group GROUP NAME... [--publish A:P:P]   boot hosts, wait until SSH answers; those that run are left alone
     hosts.py inventory --group GROUP                  connection variables of the group's hosts, as JSON
+    hosts.py reboot --group GROUP NAME...             reboot hosts, wait until SSH answers
     hosts.py down --group GROUP                       remove the group's hosts
 
-The image is made of Debian packages alone. The cache (keys, lock) is $DECANT_CACHE, else ~/.cache/decant.
+Containers belong to root: an ordinary user's calls go through sudo. The image is made of Debian packages alone.
+The cache (keys, locks) is $DECANT_CACHE, else ~/.cache/decant.
 """
 
 from __future__ import annotations
@@ -69,6 +71,11 @@ def run(*argv: str, check: bool = True, text: str | None = None) -> subprocess.C
     return done
 
 
+def as_root(*argv: str) -> list[str]:
+    """The command, through sudo when this is an ordinary user: a host needs real mounts and the machine's own bridge."""
+    return [*argv] if os.geteuid() == 0 else ["sudo", *argv]
+
+
 @contextlib.contextmanager
 def locked(name: str) -> Iterator[None]:
     """One process at a time in a part of the cache."""
@@ -83,10 +90,15 @@ def unified_cgroups() -> bool:
     return Path("/sys/fs/cgroup/cgroup.controllers").exists()
 
 
-def podman(*arguments: str, check: bool = True) -> str:
+def podman(*arguments: str, check: bool = True, text: str | None = None) -> str:
     """podman's output. On cgroup v1 and hybrid machines crun refuses, runc works."""
     runtime = [] if unified_cgroups() else ["--runtime", "runc"]
-    return run("podman", *runtime, *arguments, check=check).stdout.strip()
+    return run(*as_root("podman", *runtime, *arguments), check=check, text=text).stdout.strip()
+
+
+def exists(kind: str, name: str) -> bool:
+    """Whether podman has an image or a network of this name."""
+    return run(*as_root("podman", kind, "exists", name), check=False).returncode == 0
 
 
 def image() -> str:
@@ -94,13 +106,14 @@ def image() -> str:
     recipe = json.dumps([SUITE, PACKAGES, CUSTOMIZE])
     name = f"localhost/decant-host:{SUITE}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
     with locked("image"):
-        if run("podman", "image", "exists", name, check=False).returncode == 0:
+        if exists("image", name):
             return name
         print(f"building the base image {name} (about half a minute)", file=sys.stderr)
         with tempfile.TemporaryDirectory(dir=CACHE) as folder:
             tar = f"{folder}/host.tar"
             hooks = [f"--customize-hook={line}" for line in CUSTOMIZE]
-            run("mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(PACKAGES)}", *hooks, SUITE, tar)
+            include = f"--include={','.join(PACKAGES)}"
+            run(*as_root("mmdebstrap", "--quiet", "--variant=minbase", include, *hooks, SUITE, tar))
             podman("import", "--quiet", tar, name)
     return name
 
@@ -152,8 +165,8 @@ def create(group: str, name: str, publish: str | None) -> None:
     """Boot one host."""
     base = image()
     with locked("network"):
-        if run("podman", "network", "exists", NETWORK, check=False).returncode != 0:
-            run("podman", "network", "create", "--disable-dns", "--subnet", str(SUBNET), NETWORK)
+        if not exists("network", NETWORK):
+            podman("network", "create", "--disable-dns", "--subnet", str(SUBNET), NETWORK)
         ip = free_address()
         ports = ["--publish", publish] if publish else []
         podman(
@@ -177,11 +190,7 @@ def prepare(group: str, name: str) -> None:
     public = key().with_suffix(".pub").read_text(encoding="utf-8")
     for user, home in (("ops", "/home/ops"), ("root", "/root")):
         script = f"install -d -m 700 -o {user} {home}/.ssh && cat > {home}/.ssh/authorized_keys && chown {user} {home}/.ssh/*"
-        done = subprocess.run(
-            ["podman", "exec", "--interactive", container, "sh", "-c", script], input=public, text=True, check=False
-        )
-        if done.returncode != 0:
-            raise HostError(f"{container} does not take the SSH key. Look at it: podman exec -it {container} bash")
+        podman("exec", "--interactive", container, "sh", "-c", script, text=public)
     bundle = os.environ.get("SSL_CERT_FILE") or "/etc/ssl/certs/ca-certificates.crt"
     if os.path.exists(bundle):
         podman("cp", bundle, f"{container}:{CONTROLLER_CA}")
@@ -249,6 +258,13 @@ def up(group: str, names: list[str], publish: str | None) -> None:
         wait(group, name)
 
 
+def reboot(group: str, names: list[str]) -> None:
+    """Restart containers, which is a reboot for what runs in them."""
+    for name in names:
+        podman("restart", "--time", "20", container_name(group, name))
+        wait(group, name)
+
+
 def down(group: str) -> None:
     """Remove a group's hosts."""
     names = [container["Name"] for container in containers(group)]
@@ -260,11 +276,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True)
     verbs.add_parser("image")
-    for verb in ("up", "inventory", "down"):
+    for verb in ("up", "inventory", "reboot", "down"):
         command = verbs.add_parser(verb)
         command.add_argument("--group", required=True)
-        if verb == "up":
+        if verb in ("up", "reboot"):
             command.add_argument("names", nargs="+", metavar="NAME")
+        if verb == "up":
             command.add_argument("--publish", metavar="ADDRESS:PORT:PORT")
     arguments = parser.parse_args()
     if not shutil.which("podman"):
@@ -277,6 +294,8 @@ def main() -> int:
             up(arguments.group, arguments.names, arguments.publish)
         elif arguments.verb == "inventory":
             print(json.dumps(variables(arguments.group), indent=2))
+        elif arguments.verb == "reboot":
+            reboot(arguments.group, arguments.names)
         else:
             down(arguments.group)
     except HostError as error:

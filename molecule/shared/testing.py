@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tarfile
 import threading
 import time
@@ -292,7 +293,5 @@ class Load:
 
 def reboot(host_name: str) -> None:
     """Restart the container, which is a reboot, and wait until it is up."""
-    container = f"decant-{SCENARIO}-{host_name}"
-    subprocess.run(["podman", "restart", "--time", "20", container], check=True, capture_output=True)
-    argv = ["python3", str(ROOT / "tools/hosts.py"), "up", "--group", SCENARIO, host_name]
+    argv = [sys.executable, str(ROOT / "tools/hosts.py"), "reboot", "--group", SCENARIO, host_name]
     subprocess.run(argv, check=True, capture_output=True)
