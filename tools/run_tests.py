@@ -172,7 +172,9 @@ def scenarios() -> list[str]:
 def scenario(name: str, folder: Path) -> Result:
     """One scenario, alone in its own state; its hosts are removed whatever happens."""
     log, junit, began = folder / f"{name}.log", folder / f"{name}.xml", time.monotonic()
+    group = f"{name}-{folder.name[-6:]}"  # two runs on one machine never meet each other's hosts
     own = {
+        "DECANT_GROUP": group,
         "DECANT_JUNIT": str(junit),
         "MOLECULE_EPHEMERAL_DIRECTORY": str(folder / name),
         "ANSIBLE_HOME": str(folder / f"{name}.ansible"),
@@ -181,7 +183,7 @@ def scenario(name: str, folder: Path) -> Result:
     try:
         code = run(["molecule", "test", "--scenario-name", name, "--destroy", "always"], log, **own)
     finally:
-        run([sys.executable, "tools/hosts.py", "down", "--group", name], log)
+        run([sys.executable, "tools/hosts.py", "down", "--group", group], log)
     result = count(name, junit, code, log, time.monotonic() - began)
     report(result)
     return result

@@ -23,7 +23,7 @@ from testinfra.host import Host
 
 ROOT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
 STATE = Path(os.environ["DECANT_TEST_STATE"])
-SCENARIO = os.environ["MOLECULE_SCENARIO_NAME"]
+GROUP = os.environ.get("DECANT_GROUP") or os.environ["MOLECULE_SCENARIO_NAME"]
 INVENTORY = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"], "inventory")
 T = TypeVar("T")
 
@@ -293,5 +293,5 @@ class Load:
 
 def reboot(host_name: str) -> None:
     """Restart the container, which is a reboot, and wait until it is up."""
-    argv = [sys.executable, str(ROOT / "tools/hosts.py"), "reboot", "--group", SCENARIO, host_name]
+    argv = [sys.executable, str(ROOT / "tools/hosts.py"), "reboot", "--group", GROUP, host_name]
     subprocess.run(argv, check=True, capture_output=True)

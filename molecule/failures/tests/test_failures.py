@@ -72,7 +72,7 @@ REFUSED = {
         {"app_env": {"DATABASE_URL": "sqlite:////srv/projects/current/x.db"}},
         "puts the database inside a release",
     ),
-    "database outside": ({"app_env": {"DATABASE_URL": "sqlite:////var/lib/x.db"}}, "which the sandbox keeps read-only"),
+    "database outside": ({"app_env": {"DATABASE_URL": "sqlite:////var/lib/x.db"}}, "that the sandbox keeps read-only"),
     "two sources": ({"app_path": "/nowhere"}, "this inventory sets app_repo and app_path. Set exactly one."),
     "unknown ref": ({"app_version": "secnd"}, "app_version 'secnd' is no branch, tag or commit"),
     "unreachable repository": ({"app_repo": "ssh://git@127.0.0.1:9/x.git"}, "cannot be fetched from the controller"),
