@@ -72,6 +72,28 @@ def probe_words(options: Mapping[str, Any]) -> list[str]:
     return words
 
 
+def release_line(release: Mapping[str, Any]) -> str:
+    """One release as a line of a list: id, outcome, version, commit, age, schema."""
+    seconds = release["age_seconds"]
+    age = (
+        "?"
+        if seconds is None
+        else f"{seconds // 86400} d"
+        if seconds >= 172800
+        else f"{seconds // 3600} h {seconds % 3600 // 60} min"
+    )
+    mark = "* " if release["current"] else "  "
+    words = [
+        release["id"],
+        release["outcome"],
+        release["version"],
+        release["commit"],
+        age,
+        f"schema {release['schema'] or 'unknown'}",
+    ]
+    return mark + "  ".join(word for word in words if word) + (f"  ({release['reason']})" if release["reason"] else "")
+
+
 class FilterModule:
     """Makes the filters known as decant.flask.<name>."""
 
@@ -81,6 +103,7 @@ class FilterModule:
             "env_salt": env_salt,
             "nginx_value": nginx_value,
             "probe_words": probe_words,
+            "release_line": release_line,
             "sqlite_path": sqlite_path,
             "systemd_value": systemd_value,
             "to_python": to_python,

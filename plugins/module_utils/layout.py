@@ -169,17 +169,19 @@ class Layout:
         finally:
             os.close(descriptor)
 
-    def failed(self, release_id: str, phase: str, reason: str) -> None:
+    def failed(self, release_id: str, phase: str, reason: str, event: str = "deploy") -> None:
         """Mark a release that did not make it, so that nothing ever goes back to it, and tell the audit log.
+
+        In a rollback the release keeps its mark: it was good, and may be again when what it needs is back.
 
         Best effort: it runs while an error is being reported, perhaps on a full disk, and must not hide that error.
         """
         record = self.manifest(release_id)
         with contextlib.suppress(OSError):
-            if record:
+            if record and event == "deploy":
                 record = self.record(release_id, outcome="failed", phase=phase, reason=reason)
             self.audit(
-                event="deploy",
+                event=event,
                 release=release_id,
                 outcome="failed",
                 phase=phase,

@@ -9,6 +9,8 @@ import shutil
 from ansible_collections.decant.flask.plugins.module_utils.host import active_instances, enabled_instances, systemctl
 from ansible_collections.decant.flask.plugins.module_utils.layout import SYSTEMD_UNITS, Layout
 
+# Outcomes of a release that one may go back to: it has served, and nobody left it for being bad.
+GOOD = ("live", "retired")
 ALL = 1_000_000  # a number of releases that no host has
 
 
@@ -21,7 +23,7 @@ def prunable(layout: Layout, keep: int, busy: set[str]) -> list[str]:
     ids = layout.release_ids()
     current = layout.current_id()
     safe = busy | {current, layout.manifest(current).get("previous", "")}
-    good = [i for i in ids if layout.manifest(i).get("outcome") in ("live", "retired")]
+    good = [i for i in ids if layout.manifest(i).get("outcome") in GOOD]
     keepers = set(good[-keep:]) | safe
     return [i for i in ids if i not in keepers]
 

@@ -27,6 +27,11 @@ options:
     description: The release to start.
     type: str
     required: true
+  event:
+    description: What the start is part of. A release that fails in a rollback is not marked failed, since it was good before.
+    type: str
+    choices: [deploy, rollback]
+    default: deploy
   timeout:
     description: Limit for the start, gate included, in seconds.
     type: int
@@ -84,6 +89,7 @@ def main() -> None:
             "name": {"type": "str", "required": True},
             "root": {"type": "path", "required": True},
             "id": {"type": "str", "required": True},
+            "event": {"type": "str", "choices": ["deploy", "rollback"], "default": "deploy"},
             "timeout": {"type": "int", "default": 120},
         },
         supports_check_mode=True,
@@ -108,7 +114,7 @@ def main() -> None:
         is_current = p["id"] == layout.current_id()
         if not is_current:
             systemctl("stop", service, sock, check=False)
-            layout.failed(p["id"], "gate", why)
+            layout.failed(p["id"], "gate", why, p["event"])
         systemctl("reset-failed", service, sock, check=False)
         module.fail_json(
             msg=f"Release {p['id']} did not become healthy, so it gets no traffic: {why}\n"

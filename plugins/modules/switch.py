@@ -31,6 +31,11 @@ options:
     description: How long another instance still answers after the switch, in seconds.
     type: float
     default: 3
+  event:
+    description: What the switch is part of. A rollback marks the release that it leaves, so that nothing goes back to it.
+    type: str
+    choices: [deploy, rollback]
+    default: deploy
   keep:
     description: Good releases to keep, this one included. The rest goes after the switch, but never the one before it.
     type: int
@@ -102,7 +107,7 @@ def drain(layout: Layout, release_id: str, seconds: float) -> None:
     )
 
 
-def switch(layout: Layout, release_id: str, seconds: float, who: str) -> str:
+def switch(layout: Layout, release_id: str, seconds: float, who: str, event: str) -> str:
     """The switch itself. Each step may be the last one of a killed run: before the rename the old release is whole,
     after it the new one is, and the next deploy does what is left."""
     previous = layout.current_id()
@@ -113,9 +118,10 @@ def switch(layout: Layout, release_id: str, seconds: float, who: str) -> str:
         atomic_symlink(f"releases/{release_id}", layout.current)
         record = layout.record(release_id, outcome="live", live_at=now(), files=layout.written_files(release_id))
         if layout.manifest(previous).get("outcome") == "live":
-            layout.record(previous, outcome="retired", retired_at=now())
-        took = seconds_since(record.get("staged_at", ""))
-        layout.audit(event="deploy", release=release_id, previous=previous, outcome="live", who=who, seconds=took)
+            left = {"deploy": "retired", "rollback": "rolled-back"}[event]
+            layout.record(previous, outcome=left, retired_at=now())
+        took = seconds_since(record.get("staged_at", "")) if event == "deploy" else None
+        layout.audit(event=event, release=release_id, previous=previous, outcome="live", who=who, seconds=took)
     others = [i for i in enabled_instances(layout) if i != release_id]
     if others:
         stale = [unit for i in others for unit in (layout.service_unit(i), layout.socket_unit(i))]
@@ -134,6 +140,7 @@ def main() -> None:
             "root": {"type": "path", "required": True},
             "id": {"type": "str", "required": True},
             "drain_seconds": {"type": "float", "default": 3},
+            "event": {"type": "str", "choices": ["deploy", "rollback"], "default": "deploy"},
             "keep": {"type": "int", "default": 5},
             "who": {"type": "str", "default": ""},
         },
@@ -150,7 +157,7 @@ def main() -> None:
             msg=f"{layout.service_unit(p['id'])} is not up, so nothing was switched. {layout.serving()} Run the deploy again."
         )
     try:
-        switch(layout, p["id"], p["drain_seconds"], p["who"])
+        switch(layout, p["id"], p["drain_seconds"], p["who"], p["event"])
     except (CommandError, OSError) as error:
         module.fail_json(
             msg=f"The switch to {p['id']} did not end: {error}. {layout.serving()} Run the deploy again: it does what is left."

@@ -14,7 +14,7 @@ from typing import Any
 
 from ansible_collections.decant.flask.plugins.module_utils import envfile
 
-from .settings import ROLES
+from .settings import COMMAND_LINE, ROLES, VERBS
 
 APP_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 # <name>-health.timer and the like belong to the backend <name>; a backend called so would share its units.
@@ -69,8 +69,8 @@ INSECURE = {
 
 def unknown_variables(names: Iterable[str], known: Iterable[str], ignored: Iterable[str]) -> list[str]:
     """Variables that look like an input of Decant and are none: what a typo becomes."""
-    known = sorted(known)
-    prefixes = tuple(f"{role}_" for role in ROLES)
+    known = sorted({*known, *COMMAND_LINE})
+    prefixes = tuple(f"{role}_" for role in (*ROLES, *VERBS))
     problems = []
     for name in sorted(set(names) - set(known)):
         if name.startswith(("_", "ansible_", "vault_", "molecule_")) or any(matches(name, p) for p in ignored):

@@ -17,6 +17,8 @@ from ansible.errors import AnsibleActionFail, AnsibleUndefinedVariable
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 ROLES = ("app", "release", "venv", "dotenv", "migrate", "gunicorn", "nginx", "health")
+VERBS = ("rollback",)  # roles of the other playbooks
+COMMAND_LINE = ("release_id", "release_list")  # what only a command line says: -e release_id=...
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
@@ -33,7 +35,7 @@ def role_file(role: str, path: str) -> str:
 def specs() -> dict[str, dict[str, Any]]:
     """Public variable -> its entry in an argument spec, over every entry point of every role."""
     found: dict[str, dict[str, Any]] = {}
-    for role in ROLES:
+    for role in (*ROLES, *VERBS):
         with open(role_file(role, "meta/argument_specs.yml"), encoding="utf-8") as stream:
             document = yaml.safe_load(stream)
         for entry_point in document["argument_specs"].values():
@@ -48,7 +50,7 @@ def load(task_vars: Mapping[str, Any], templar: Any, loader: Any) -> dict[str, A
     :param loader: the action plugin's own data loader.
     """
     defaults: dict[str, Any] = {}
-    for role in ROLES:
+    for role in (*ROLES, *VERBS):
         document = loader.load_from_file(role_file(role, "defaults/main.yml"), trusted_as_template=True)
         defaults.update(document or {})
     scope = {**defaults, **task_vars}

@@ -20,7 +20,16 @@ TEXT = st.text(st.characters(min_codepoint=32, exclude_categories=("Cs",)), max_
 def test_every_filter_is_known_by_its_own_name():
     filters = quoting.FilterModule().filters()
     assert sorted(filters) == sorted(
-        ["dotenv", "env_salt", "nginx_value", "probe_words", "sqlite_path", "systemd_value", "to_python"]
+        [
+            "dotenv",
+            "env_salt",
+            "nginx_value",
+            "probe_words",
+            "release_line",
+            "sqlite_path",
+            "systemd_value",
+            "to_python",
+        ]
     )
     assert all(function.__name__ == name for name, function in filters.items())
 
@@ -246,3 +255,24 @@ def test_probe_words():
 def test_a_json_value_survives_the_probes_reading(value: str):
     _, word = quoting.probe_words({"json": {"field": value}})
     assert json.loads(word.split("=", 1)[1]) == value
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({}, "  20261122T101500Z-3f2a9c1  retired  v1  3f2a9c1  1 h 30 min  schema 0003"),
+        (
+            {"current": True, "outcome": "live"},
+            "* 20261122T101500Z-3f2a9c1  live  v1  3f2a9c1  1 h 30 min  schema 0003",
+        ),
+        ({"age_seconds": 3 * 86400}, "  20261122T101500Z-3f2a9c1  retired  v1  3f2a9c1  3 d  schema 0003"),
+        (
+            {"age_seconds": None, "schema": "", "version": "", "reason": "gate: boom"},
+            "  20261122T101500Z-3f2a9c1  retired  3f2a9c1  ?  schema unknown  (gate: boom)",
+        ),
+    ],
+)
+def test_release_line(changes: dict, line: str):
+    release = {"id": "20261122T101500Z-3f2a9c1", "outcome": "retired", "version": "v1", "commit": "3f2a9c1"}
+    release |= {"age_seconds": 5400, "schema": "0003", "reason": "", "current": False}
+    assert quoting.release_line({**release, **changes}) == line

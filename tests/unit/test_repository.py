@@ -25,7 +25,7 @@ MODULES = sorted(path.stem for path in (ROOT / "plugins/modules").glob("*.py"))
 # Modules that run on a host; an action without one has a module of its name that is documentation alone.
 CODE = [name for name in MODULES if "def main" in (ROOT / f"plugins/modules/{name}.py").read_text(encoding="utf-8")]
 ACTIONS = sorted(path.stem for path in (ROOT / "plugins/action").glob("*.py"))
-PREFIXES = "|".join(settings.ROLES)
+PREFIXES = "|".join((*settings.ROLES, *settings.VERBS))
 SPECS = settings.specs()
 
 
@@ -101,7 +101,7 @@ def test_the_order_of_a_deploy():
     names = [entry["role"] for entry in play["roles"]]
     assert names == [f"decant.flask.{role}" for role in settings.ROLES]
     assert list(settings.ROLES) == ["app", "release", "venv", "dotenv", "migrate", "gunicorn", "nginx", "health"]
-    assert sorted(settings.ROLES) == ROLES
+    assert sorted((*settings.ROLES, *settings.VERBS)) == ROLES
     assert (play["any_errors_fatal"], play["gather_facts"], play.get("strategy", "linear")) == (True, False, "linear")
 
 

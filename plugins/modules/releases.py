@@ -1,0 +1,189 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The releases of a host, and the one that a rollback would go to."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: releases
+short_description: Lists the releases of a host and chooses the one to go back to
+version_added: 0.1.0
+description:
+  - Reads, and changes nothing.
+  - A release is good when it has served and was neither failed nor rolled back from. The one to go back to is the good one that
+    served last before the one that serves now.
+  - Compares the revision of the database with the one the chosen release left behind, before anything is touched.
+author: The Decant maintainers
+options:
+  name:
+    description: The backend's name.
+    type: str
+    required: true
+  root:
+    description: The backend's directory, absolute.
+    type: path
+    required: true
+  user:
+    description: The system user that runs the backend.
+    type: str
+    required: true
+  wanted:
+    description: The release to go back to; empty for the last good one.
+    type: str
+    default: ""
+attributes:
+  check_mode:
+    description: Reads only, so it does the same in check mode.
+    support: full
+  diff_mode:
+    description: Changes nothing, so there is no difference to show.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Choose the release to go back to
+  decant.flask.releases:
+    name: projects
+    root: /srv/projects
+    user: projects
+"""
+
+RETURN = r"""
+releases:
+  description: Every release, oldest first.
+  returned: always
+  type: list
+  elements: dict
+  sample: [{id: 20261122T101500Z-3f2a9c1, outcome: retired, schema: "0003"}]
+current:
+  description: The one that serves.
+  returned: always
+  type: str
+target:
+  description: The one to go back to; empty when there is none.
+  returned: always
+  type: str
+problem:
+  description: Why it cannot be gone back to; empty when it can.
+  returned: always
+  type: str
+schema:
+  description: Revisions that the database has and that the target left behind.
+  returned: always
+  type: dict
+"""
+
+import json
+import os
+import re
+import time
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.decant.flask.plugins.module_utils import envfile
+from ansible_collections.decant.flask.plugins.module_utils.host import CommandError, run
+from ansible_collections.decant.flask.plugins.module_utils.layout import SECRETS_FILE, Layout, seconds_since
+from ansible_collections.decant.flask.plugins.module_utils.retention import GOOD
+
+SHOWN = re.compile(r"^decant-migrate: (\{.*\})$", re.MULTILINE)
+
+
+def describe(layout: Layout, release_id: str) -> dict[str, Any]:
+    """One line of the list."""
+    record = layout.manifest(release_id)
+    source = record.get("source", {})
+    staged = time.strptime(release_id[:16], "%Y%m%dT%H%M%SZ") if re.match(r"\d{8}T\d{6}Z", release_id) else None
+    age = seconds_since(time.strftime("%Y-%m-%dT%H:%M:%SZ", staged)) if staged else None
+    return {
+        "id": release_id,
+        "outcome": record.get("outcome", "unfinished"),
+        "version": source.get("version", ""),
+        "commit": (record.get("parts", {}).get("commit") or source.get("revision", ""))[:12],
+        "age_seconds": age,
+        "schema": ",".join(record.get("migration", {}).get("after", [])),
+        "reason": record.get("reason", ""),
+        "live_at": record.get("live_at", ""),
+        "current": release_id == layout.current_id(),
+    }
+
+
+def last_good(releases: list[dict[str, Any]], current: str) -> str:
+    """The good release that served last, other than the one that serves; empty when there is none."""
+    good = [r for r in releases if r["outcome"] in GOOD and r["id"] != current and r["live_at"]]
+    return max(good, key=lambda r: (r["live_at"], r["id"]))["id"] if good else ""
+
+
+def problem(layout: Layout, releases: list[dict[str, Any]], target: str, current: str, wanted: str) -> str:
+    """Why a release cannot be gone back to."""
+    known = {r["id"]: r for r in releases}
+    choices = ", ".join(r["id"] for r in releases if r["outcome"] in GOOD and r["id"] != current) or "none"
+    if not current:
+        return "Nothing serves yet, so there is nothing to go back from. Run deploy.yml."
+    if not target:
+        return f"There is no earlier good release on this host ({current} serves). Deploy the version that you want instead."
+    if target not in known:
+        return f"release_id is '{wanted}', and this host has no such release. It can go back to: {choices}."
+    if target == current:
+        return f"release_id is '{wanted}', which serves already. It can go back to: {choices}."
+    if known[target]["outcome"] not in GOOD:
+        why = f" ({known[target]['reason']})" if known[target]["reason"] else ""
+        return f"{target} is marked {known[target]['outcome']}{why}, so nothing goes back to it. It can go back to: {choices}."
+    if not os.path.exists(f"{layout.release(target)}/venv/bin/python"):
+        return f"The virtual environment of {target} is gone. Deploy that version instead."
+    return ""
+
+
+def database_revision(layout: Layout, user: str, current: str) -> list[str] | None:
+    """The revisions that the database has now, as the release that serves reads them; None for one without migrations."""
+    record = layout.manifest(current)
+    if "migration" not in record:
+        return None
+    with open(f"{layout.release(current)}/{SECRETS_FILE}", encoding="utf-8") as stream:
+        env = envfile.parse(stream.read())
+    done = run(
+        [
+            f"{layout.release(current)}/venv/bin/python",
+            f"{layout.root}/bin/decant-migrate",
+            "--show",
+            "--directory",
+            record.get("migrate_directory", "migrations"),
+        ],
+        env={**env, "FLASK_SKIP_DOTENV": "1", "PYTHONDONTWRITEBYTECODE": "1"},
+        cwd=layout.code(current, record.get("subdir", "")),
+        user=user,
+        timeout=120,
+    )
+    return json.loads(SHOWN.findall(done.stdout)[-1])["now"]
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "root": {"type": "path", "required": True},
+            "user": {"type": "str", "required": True},
+            "wanted": {"type": "str", "default": ""},
+        },
+        supports_check_mode=True,
+    )
+    p = module.params
+    layout = Layout(p["name"], p["root"])
+    current = layout.current_id()
+    releases = [describe(layout, release_id) for release_id in layout.release_ids()]
+    target = p["wanted"] or last_good(releases, current)
+    trouble = problem(layout, releases, target, current, p["wanted"])
+    schema: dict[str, Any] = {"database": None, "target": None}
+    if not trouble:
+        try:
+            schema["database"] = database_revision(layout, p["user"], current)
+        except (CommandError, OSError, ValueError, IndexError) as error:
+            module.fail_json(
+                msg=f"The revision of the database cannot be read with {current}: {error} Nothing was changed."
+            )
+        schema["target"] = layout.manifest(target).get("migration", {}).get("after")
+    module.exit_json(changed=False, releases=releases, current=current, target=target, problem=trouble, schema=schema)
+
+
+if __name__ == "__main__":
+    main()
