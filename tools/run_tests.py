@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TAIL_LINES = 80
 MEMORY_PER_SCENARIO = 2 * 1024**3
 BIN = Path(sys.executable).parent
-SLOW_FIRST = ("failures", "alternative", "fleet", "default", "collection")
+SLOW_FIRST = ("failures", "rollback", "alternative", "default", "collection")
 
 
 @dataclass
