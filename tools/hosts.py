@@ -129,15 +129,14 @@ def key() -> Path:
 
 
 def containers(group: str | None = None) -> list[dict]:
-    """What podman knows of our hosts."""
+    """What podman knows of our hosts. One call: a host of another group may go away at any moment."""
     wanted = f"label={LABEL}" + (f"={group}" if group else "")
-    names = podman("ps", "--all", "--filter", wanted, "--format", "{{.Names}}").split()
-    return json.loads(podman("inspect", *names)) if names else []
+    return json.loads(podman("ps", "--all", "--filter", wanted, "--format", "json") or "[]")
 
 
 def address(container: dict) -> str:
     """The fixed address that a host was given; it survives a reboot."""
-    return container["Config"]["Labels"]["org.decant.address"]
+    return container["Labels"]["org.decant.address"]
 
 
 def container_name(group: str, name: str) -> str:
@@ -153,6 +152,11 @@ def free_address() -> str:
     raise HostError(f"no address is left in {SUBNET}. Remove old hosts: podman ps --all --filter label={LABEL}")
 
 
+def hardware_address(ip: str) -> str:
+    """One per address: with a new one after each boot, neighbours would talk to the old one for half a minute."""
+    return "02:00:" + ":".join(f"{byte:02x}" for byte in ipaddress.ip_address(ip).packed)
+
+
 def limits() -> list[str]:
     """Limits below the machine's own: podman's defaults may be above its hard ones, which the kernel refuses."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -165,23 +169,24 @@ def create(group: str, name: str, publish: str | None) -> None:
     """Boot one host."""
     base = image()
     with locked("network"):
+        if exists("container", container_name(group, name)):
+            return  # another call was first
         if not exists("network", NETWORK):
             podman("network", "create", "--disable-dns", "--subnet", str(SUBNET), NETWORK)
         ip = free_address()
         ports = ["--publish", publish] if publish else []
-        podman(
-            *("run", "--detach", "--privileged", "--systemd=always", *limits(), *ports),
-            *("--name", container_name(group, name), "--hostname", name),
-            *(
-                "--label",
-                f"{LABEL}={group}",
-                "--label",
-                f"org.decant.address={ip}",
-                "--label",
-                f"org.decant.host={name}",
-            ),
-            *("--network", NETWORK, "--ip", ip, base, "/sbin/init"),
-        )
+        labels = (f"{LABEL}={group}", f"org.decant.address={ip}", f"org.decant.host={name}")
+        try:
+            podman(
+                *("run", "--detach", "--privileged", "--systemd=always", *limits(), *ports),
+                *("--name", container_name(group, name), "--hostname", name),
+                *(word for label in labels for word in ("--label", label)),
+                *("--network", NETWORK, "--ip", ip, "--mac-address", hardware_address(ip), base, "/sbin/init"),
+            )
+        except HostError:
+            # A port in use leaves a container that never ran. No --force: one that runs is not ours to remove here.
+            podman("rm", "--ignore", container_name(group, name), check=False)
+            raise
 
 
 def prepare(group: str, name: str) -> None:
@@ -239,22 +244,21 @@ def variables(group: str) -> dict[str, dict[str, str]]:
     if index and not index.startswith("file:"):
         common["venv_index_url"] = index
     return {
-        container["Config"]["Labels"]["org.decant.host"]: {"ansible_host": address(container), **common}
+        container["Labels"]["org.decant.host"]: {"ansible_host": address(container), **common}
         for container in containers(group)
     }
 
 
 def up(group: str, names: list[str], publish: str | None) -> None:
     """Boot what is missing, start what is stopped."""
-    known = {container["Config"]["Labels"]["org.decant.host"]: container for container in containers(group)}
+    known = {container["Labels"]["org.decant.host"]: container for container in containers(group)}
     for name in names:
         if name not in known:
             create(group, name, publish)
-        elif not known[name]["State"]["Running"]:
+        elif known[name]["State"] != "running":
             podman("start", container_name(group, name))
     for name in names:
-        if name not in known:
-            prepare(group, name)
+        prepare(group, name)  # also those that run: an interrupted call, or another cache, left a host without this key
         wait(group, name)
 
 
@@ -267,7 +271,7 @@ def reboot(group: str, names: list[str]) -> None:
 
 def down(group: str) -> None:
     """Remove a group's hosts."""
-    names = [container["Name"] for container in containers(group)]
+    names = [container["Names"][0] for container in containers(group)]
     if names:
         podman("rm", "--force", "--time", "2", "--volumes", *names)
 
@@ -284,6 +288,8 @@ def main() -> int:
         if verb == "up":
             command.add_argument("--publish", metavar="ADDRESS:PORT:PORT")
     arguments = parser.parse_args()
+    if arguments.verb == "up" and arguments.publish and len(arguments.names) > 1:
+        parser.error("--publish takes one NAME: a port leads to one host")
     if not shutil.which("podman"):
         print("podman is missing. bin/demo and bin/test install it; or: apt-get install podman", file=sys.stderr)
         return 1

@@ -10,11 +10,14 @@ The last line is `N passed, N failed`. A scenario that ran no test, or ended bef
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
@@ -24,6 +27,9 @@ ROOT = Path(__file__).resolve().parent.parent
 TAIL_LINES = 80
 MEMORY_PER_SCENARIO = 2 * 1024**3
 BIN = Path(sys.executable).parent
+CACHE = Path(os.environ["DECANT_CACHE"])
+RUNNING: set[subprocess.Popen[bytes]] = set()
+STOPPING = threading.Event()
 SLOW_FIRST = ("failures", "rollback", "alternative", "default", "collection")
 
 
@@ -46,17 +52,50 @@ def environment(**more: str) -> dict[str, str]:
     return env
 
 
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a runner and what it started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+
+
+def stop(*_: object) -> None:
+    """Ctrl-C, or the SIGTERM of a CI: end the runners; their scenarios then remove their hosts, which nothing cuts short."""
+    STOPPING.set()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    for process in list(RUNNING):
+        end(process)
+    raise KeyboardInterrupt
+
+
 def run(argv: list[str], log: Path, cwd: Path = ROOT, **more: str) -> int:
-    """One runner, its output in a file."""
+    """One runner, its output in a file. In a session of its own, so that it ends when stop() says so and not before."""
     with log.open("ab") as stream:
-        return subprocess.run(
-            argv, cwd=cwd, env=environment(**more), stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, check=False
-        ).returncode
+        process = subprocess.Popen(
+            argv,
+            cwd=cwd,
+            env=environment(**more),
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=stream,
+            start_new_session=True,
+        )
+    RUNNING.add(process)
+    if STOPPING.is_set():
+        end(process)
+    try:
+        return process.wait()
+    finally:
+        RUNNING.discard(process)
 
 
-def tail(log: Path) -> str:
-    """The end of a log."""
-    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL_LINES:])
+def evidence(log: Path) -> str:
+    """The end of a log. All of it is kept in the cache, since the run's own folder goes when the run ends."""
+    kept = CACHE / "failed" / log.name
+    kept.parent.mkdir(exist_ok=True)
+    shutil.copyfile(log, kept)
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL_LINES:]
+    return "\n".join([*lines, f"the whole log: {kept}"])
 
 
 def count(name: str, report: Path, code: int, log: Path, seconds: float) -> Result:
@@ -70,7 +109,7 @@ def count(name: str, report: Path, code: int, log: Path, seconds: float) -> Resu
             passed += tests - bad - int(suite.get("skipped", 0))
     if passed + failed == 0 or (code != 0 and failed == 0):
         failed += 1
-    return Result(name, passed, failed, skipped, seconds, tail(log) if failed else "")
+    return Result(name, passed, failed, skipped, seconds, evidence(log) if failed else "")
 
 
 # --- lint ----------------------------------------------------------------------------------------
@@ -129,7 +168,9 @@ def lint(folder: Path) -> list[Result]:
         log, began = folder / f"lint-{name.replace(' ', '-').replace('/', '-')}.log", time.monotonic()
         code = run(argv, log)
         seconds = time.monotonic() - began
-        results.append(Result(f"lint: {name}", int(code == 0), int(code != 0), 0, seconds, tail(log) if code else ""))
+        results.append(
+            Result(f"lint: {name}", int(code == 0), int(code != 0), 0, seconds, evidence(log) if code else "")
+        )
         report(results[-1])
     return results
 
@@ -172,6 +213,8 @@ def scenarios() -> list[str]:
 def scenario(name: str, folder: Path) -> Result:
     """One scenario, alone in its own state; its hosts are removed whatever happens."""
     log, junit, began = folder / f"{name}.log", folder / f"{name}.xml", time.monotonic()
+    if STOPPING.is_set():
+        return Result(name, 0, 0)
     group = f"{name}-{folder.name[-6:]}"  # two runs on one machine never meet each other's hosts
     own = {
         "DECANT_GROUP": group,
@@ -183,7 +226,11 @@ def scenario(name: str, folder: Path) -> Result:
     try:
         code = run(["molecule", "test", "--scenario-name", name, "--destroy", "always"], log, **own)
     finally:
-        run([sys.executable, "tools/hosts.py", "down", "--group", group], log)
+        down = [sys.executable, "tools/hosts.py", "down", "--group", group]
+        with log.open("ab") as stream:
+            subprocess.run(down, cwd=ROOT, stdout=stream, stderr=stream, start_new_session=True, check=False)
+    if STOPPING.is_set():
+        return Result(name, 0, 0)
     result = count(name, junit, code, log, time.monotonic() - began)
     report(result)
     return result
@@ -222,8 +269,9 @@ def main(words: list[str]) -> int:
     if unknown:
         print(f"unknown: {' '.join(unknown)}. Known: all, lint, unit, {', '.join(known)}", file=sys.stderr)
         return 2
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    base = Path(os.environ["DECANT_CACHE"], "runs")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    base = CACHE / "runs"
     base.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="run-", dir=base) as name:
         folder, results = Path(name), []
@@ -241,4 +289,8 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        print("interrupted: nothing is counted, the hosts are removed", file=sys.stderr)
+        sys.exit(130)

@@ -3,6 +3,7 @@
 # Debian packages are installed when they are missing; Python packages go into a virtual environment in the cache,
 # $DECANT_CACHE or ~/.cache/decant, named by a hash of what is in it.
 set -euo pipefail
+shopt -s inherit_errexit # need_venv runs in $(...), where errors would otherwise be passed over
 
 DECANT_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 DECANT_CACHE=${DECANT_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/decant}
@@ -77,6 +78,7 @@ need_venv() {
     fi
     rm -f "$log"
     grep -rlIF "$aside" "$aside/bin" "$aside/pyvenv.cfg" | xargs -r sed -i "s|$aside|$venv|g"
+    [ -x "$venv/bin/python" ] || rm -rf "$venv" # its Python went away
     mv -T "$aside" "$venv" 2>/dev/null || rm -rf "$aside" # another run was first
   fi
   printf '%s\n' "$venv"

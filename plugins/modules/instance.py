@@ -116,6 +116,10 @@ def main() -> None:
             systemctl("stop", service, sock, check=False)
             layout.failed(p["id"], "gate", why, p["event"])
         systemctl("reset-failed", service, sock, check=False)
+        then = {
+            "deploy": "Mend the backend and deploy again.",
+            "rollback": "Name another release, or deploy a mended one.",
+        }[p["event"]]
         module.fail_json(
             msg=f"Release {p['id']} did not become healthy, so it gets no traffic: {why}\n"
             + (
@@ -123,7 +127,7 @@ def main() -> None:
                 if is_current
                 else layout.serving()
             )
-            + f" Mend the backend and deploy again. The whole start: journalctl -u {service}",
+            + f" {then} The whole start: journalctl -u {service}",
             journal=lines,
         )
     healthy = [line for line in text.splitlines() if line.startswith("healthy")]

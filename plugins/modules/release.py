@@ -216,13 +216,13 @@ def main() -> None:
         stage(layout, p)
     except (OSError, ValueError, tarfile.TarError) as error:
         shutil.rmtree(f"{layout.releases}/.{p['id']}.partial", ignore_errors=True)
-        why = str(error)
+        why, then = str(error), "Mend that and run the deploy again."
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             why = f"the disk is full ({error.filename or layout.releases})"
+            then = f"Make room on the file system of {layout.root} (df -h {layout.root}; df -i {layout.root}) and run the deploy again."
         layout.failed(p["id"], "stage", why)
         module.fail_json(
-            msg=f"Release {p['id']} could not be staged: {why}. What was written of it is removed. {layout.serving()} "
-            f"Make room on the file system of {layout.root} (df -h {layout.root}) and run the deploy again."
+            msg=f"Release {p['id']} could not be staged: {why}. What was written of it is removed. {layout.serving()} {then}"
         )
     module.exit_json(changed=True, path=path, pruned=pruned)
 
