@@ -66,6 +66,9 @@ BRANCHES = {
     "health-never": lambda: replace(
         HEALTH, "def live() -> dict:", "def live() -> dict:\n    __import__('time').sleep(30)"
     ),
+    "health-redirects": lambda: replace(
+        HEALTH, "def live() -> dict:", "def live() -> dict:\n    return __import__('flask').redirect('/api/ready')"
+    ),
     "no-requirements": no_requirements,
     "unsatisfiable": lambda: write("api/requirements.txt", "flask==99.0\n"),
     "hidden-factory": lambda: write("api/launch.py", "from app.config import *  # noqa: F403\n"),

@@ -33,7 +33,7 @@ class ActionModule(ActionBase):
                 f"{task_vars['inventory_hostname']} cannot take this deploy; nothing on it was changed.\n{listing}"
             )
         result["changed"] = False
-        result["plan"] = make(v, host, source, environment) if source else {"needed": False}
+        result["plan"] = make(v, host, source, environment) if source else unplanned(host)
         return result
 
 
@@ -66,9 +66,20 @@ def make(
         if str(environment["DATABASE_URL"]).startswith("sqlite")
         else envfile.digest(str(environment.get("SECRET_KEY", "")), "DATABASE_URL", str(environment["DATABASE_URL"])),
         "running": host["current"]["running"],
-        "tidy": not reasons and sorted(set(host["current"]["enabled"]) - {host["current"]["id"]}) != [],
+        "tidy": not reasons and plans.unfinished(host),
     }
     return {**plan, "lines": plans.lines(v, host, source, plan)}
+
+
+def unplanned(host: dict[str, Any]) -> dict[str, Any]:
+    """The plan of a play that brings no source: what serves goes on serving, and runs."""
+    current = host["current"]
+    return {
+        "needed": False,
+        "current": current["id"],
+        "running": current["running"] or not current["id"],
+        "tidy": False,
+    }
 
 
 def templates() -> dict[str, str]:

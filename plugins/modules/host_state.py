@@ -216,6 +216,17 @@ def current_state(layout: Layout) -> dict[str, Any]:
     }
 
 
+def undrained(layout: Layout, current: str) -> list[str]:
+    """Ids of the instances other than the current one that run, and that no drain is about to stop."""
+    found = []
+    for release_id in active_instances(layout):
+        unit = layout.drain_unit(release_id)
+        stopping = [systemctl("is-active", f"{unit}.{kind}", check=False) for kind in ("timer", "service")]
+        if release_id != current and not {"active", "activating"} & set(stopping):
+            found.append(release_id)
+    return found
+
+
 def env_digests(layout: Layout, release_id: str, salt: str) -> dict[str, str]:
     """Name -> salted digest of the current release's variables, so that a plan can name those that change.
     No value leaves the host."""
@@ -283,7 +294,7 @@ def read_state(p: dict[str, Any]) -> dict[str, Any]:
         "releases": releases,
         "outcomes": {release_id: layout.manifest(release_id).get("outcome", "") for release_id in releases},
         "venvs": sorted(n for n in (os.listdir(layout.venvs) if os.path.isdir(layout.venvs) else []) if n[0] != "."),
-        "active": active_instances(layout),
+        "undrained": undrained(layout, current["id"]) if current["id"] else [],
         "current": current,
         "env_digests": env_digests(layout, current["id"], p["salt"]) if current["id"] else {},
         "sqlite_trouble": sqlite_trouble(layout, p["sqlite_path"]),

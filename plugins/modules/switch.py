@@ -116,12 +116,16 @@ def switch(layout: Layout, release_id: str, seconds: float, who: str, event: str
     if previous != release_id:
         layout.record(release_id, previous=previous)
         atomic_symlink(f"releases/{release_id}", layout.current)
-        record = layout.record(release_id, outcome="live", live_at=now(), files=layout.written_files(release_id))
-        if layout.manifest(previous).get("outcome") == "live":
-            left = {"deploy": "retired", "rollback": "rolled-back"}[event]
-            layout.record(previous, outcome=left, retired_at=now())
+    record = layout.manifest(release_id)
+    if record.get("outcome") != "live":  # also after a run that was killed right behind the rename
+        left = record.get("previous", "")
+        files = layout.written_files(release_id)
+        layout.record(release_id, outcome="live", live_at=now(), files=files)
+        if layout.manifest(left).get("outcome") == "live":
+            mark = {"deploy": "retired", "rollback": "rolled-back"}[event]
+            layout.record(left, outcome=mark, retired_at=now())
         took = seconds_since(record.get("staged_at", "")) if event == "deploy" else None
-        layout.audit(event=event, release=release_id, previous=previous, outcome="live", who=who, seconds=took)
+        layout.audit(event=event, release=release_id, previous=left, outcome="live", who=who, seconds=took)
     others = [i for i in enabled_instances(layout) if i != release_id]
     if others:
         stale = [unit for i in others for unit in (layout.service_unit(i), layout.socket_unit(i))]

@@ -20,6 +20,7 @@ APP_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 # <name>-health.timer and the like belong to the backend <name>; a backend called so would share its units.
 RESERVED_SUFFIXES = ("-health", "-migrate", "-drain", "-backup")
 PATH = re.compile(r"[A-Za-z0-9_./-]+")
+URL_PREFIX = re.compile(r"/([A-Za-z0-9_.~-]+/)+")
 USER = re.compile(r"[a-z_][a-z0-9_-]{0,30}")
 FACTORY = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*(\(.*\))?")
 SERVER_NAME = re.compile(
@@ -148,12 +149,7 @@ def identity(v: Mapping[str, Any]) -> list[str]:
                 "link to the same name under the shared directory."
             )
     for url_prefix, path in (v.get("nginx_static_paths") or {}).items():
-        if (
-            not str(url_prefix).startswith("/")
-            or not str(url_prefix).endswith("/")
-            or url_prefix == "/"
-            or not inside(str(path))
-        ):
+        if not URL_PREFIX.fullmatch(str(url_prefix)) or not PATH.fullmatch(str(path)) or not inside(str(path)):
             problems.append(
                 f"nginx_static_paths has '{url_prefix}': '{path}'. Write a URL prefix that starts and ends with a slash, "
                 "and a directory relative to the code, for example '/static/': 'app/static'."
@@ -343,9 +339,9 @@ def serving(v: Mapping[str, Any]) -> list[str]:
     if not NGINX_SIZE.fullmatch(size):
         problems.append(f"nginx_client_max_body_size is '{size}'. Write a number with k, m or g, for example '10m'.")
     path = str(v.get("health_path") or "")
-    if path and not re.fullmatch(r"/[!-~]*", path):
+    if path and not re.fullmatch(r"/[!#%-~]*", path):
         problems.append(
-            f"health_path is '{path}'. Write a URL path that starts with a slash, for example '/api/health'."
+            f"health_path is '{path}'. Write a URL path that starts with a slash, without blanks, quotes and dollars, for example '/api/health'."
         )
     for name, least in MINIMUM.items():
         value = v.get(name)

@@ -78,6 +78,14 @@ def reasons(current: Mapping[str, Any], fingerprint: str, parts: Mapping[str, st
     return [f"{', '.join(changed) or 'fingerprint'} changed"]
 
 
+def unfinished(host: Mapping[str, Any]) -> bool:
+    """Whether a killed run left a switch half recorded: the record itself, another release enabled at boot, or one that
+    runs and that nothing will stop."""
+    current = host["current"]
+    others = set(current["enabled"]) - {current["id"]}
+    return current["manifest"].get("outcome") != "live" or bool(others) or bool(host["undrained"])
+
+
 def salt(text: str) -> str:
     """Key for the per-name digests of a .env. It comes from all of it, SECRET_KEY included, and is never stored or printed."""
     return hashlib.sha256(f"env digests\n{text}".encode()).hexdigest()

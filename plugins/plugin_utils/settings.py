@@ -65,7 +65,7 @@ def load(task_vars: Mapping[str, Any], templar: Any, loader: Any) -> dict[str, A
             # Without app_name the defaults that build on it have no value; the contract says that app_name is missing.
             if "app_name" in scope:
                 raise AnsibleActionFail(
-                    f"{name} cannot be read: {error} Define what it refers to, for example in the vault. No host was changed."
+                    f"{name} cannot be read: {str(error).rstrip('.')}. Define what it refers to, for example in the vault. No host was changed."
                 ) from None
     return typed(values)
 

@@ -42,6 +42,7 @@ HOST: dict[str, Any] = {
     "sqlite_trouble": "",
     "free_bytes": 10 * 1024 * plans.MIB,
     "packages_missing": [],
+    "undrained": [],
     "venvs": [],
     "env_digests": {},
     "current": {"id": "", "manifest": {}, "intact": False, "drift": [], "running": False, "enabled": []},
@@ -77,7 +78,7 @@ def make(
 
 def serving(plan: dict[str, Any], **changes: Any) -> dict[str, Any]:
     """The host after the deploy of a plan."""
-    manifest = {"fingerprint": plan["fingerprint"], "parts": plan["parts"]}
+    manifest = {"fingerprint": plan["fingerprint"], "parts": plan["parts"], "outcome": "live"}
     current = {"id": "R1", "manifest": manifest, "intact": True, "drift": [], "running": True, "enabled": ["R1"]}
     return {"current": {**current, **changes}}
 
@@ -373,6 +374,16 @@ def test_a_second_plan_needs_nothing():
 
 def test_an_instance_that_is_down_is_said():
     assert "is not running: it is started" in make(serving(make(), running=False))["lines"][0]
+
+
+def test_a_switch_that_was_killed_before_its_record_is_tidied():
+    host = serving(make())
+    host["current"]["manifest"]["outcome"] = "staged"
+    assert make(host)["tidy"] is True
+
+
+def test_an_instance_that_nothing_will_stop_is_tidied():
+    assert make({**serving(make()), "undrained": ["R0"]})["tidy"] is True
 
 
 def test_a_release_that_is_still_enabled_beside_is_tidied():
