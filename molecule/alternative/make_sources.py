@@ -24,10 +24,9 @@ def git(*arguments: str, cwd: Path) -> None:
 
 
 def make_archive() -> None:
-    """As a release archive is: one directory at the top. Its migrations are in another place than Flask-Migrate's default."""
+    """As a release archive is: one directory at the top."""
     folder = STATE / "notes-1.0.0"
     shutil.copytree(ROOT / "molecule/alternative/backend", folder, ignore=UNWANTED)
-    (folder / "migrations").rename(folder / "schema")
     archive = STATE / "shop.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(folder, arcname=folder.name)
@@ -35,11 +34,10 @@ def make_archive() -> None:
 
 
 def make_repository() -> None:
-    """The example backend with hashes in its requirements, which are not in the usual place either, under a tag."""
+    """The example backend with hashes in its requirements, under a tag."""
     work = STATE / "work"
     shutil.copytree(ROOT / "examples/backend", work, ignore=UNWANTED)
-    plain, requirements = work / "api/requirements.txt", work / "api/locks/production.txt"
-    requirements.parent.mkdir()
+    requirements = work / "api/requirements.txt"
     uv = [
         str(Path(sys.executable).with_name("uv")),
         "pip",
@@ -49,8 +47,10 @@ def make_repository() -> None:
         "--python-version",
         "3.11",
     ]
-    subprocess.run([*uv, "--output-file", str(requirements), str(plain)], check=True, capture_output=True)
-    plain.unlink()
+    subprocess.run(
+        [*uv, "--output-file", str(work / "api/hashed.txt"), str(requirements)], check=True, capture_output=True
+    )
+    shutil.move(work / "api/hashed.txt", requirements)
     git("init", "--quiet", "--initial-branch=main", cwd=work)
     git("add", "--all", cwd=work)
     git("commit", "--quiet", "--message", "The example backend, with hashes", cwd=work)
