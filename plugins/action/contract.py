@@ -46,4 +46,12 @@ def type_errors(options: dict[str, dict[str, Any]], values: dict[str, Any]) -> l
         if name in values and not option.get("no_log")
     }
     given = {name: values[name] for name in wanted if values[name] is not None}
+    shapes = {"list": (list, "a list, for example [{0}]"), "dict": (dict, "a mapping, for example {{KEY: value}}")}
+    misshapen = [
+        f"{name} is '{given[name]}', and it must be {shapes[option['type']][1].format(given[name])}."
+        for name, option in wanted.items()
+        if name in given and option["type"] in shapes and not isinstance(given[name], shapes[option["type"]][0])
+    ]
+    if misshapen:
+        return misshapen
     return list(ArgumentSpecValidator(wanted).validate(given).error_messages)

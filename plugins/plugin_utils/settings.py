@@ -76,6 +76,10 @@ def typed(values: dict[str, Any]) -> dict[str, Any]:
     found = {}
     for name, option in specs().items():
         if name in values:
+            shape = {"list": list, "dict": dict}.get(option["type"])
+            if shape and values[name] is not None and not isinstance(values[name], shape):
+                found[name] = values[name]  # Ansible would split a text into a list here, and the roles would not
+                continue
             spec = {key: option[key] for key in ("type", "elements") if key in option}
             answer = ArgumentSpecValidator({name: spec}).validate({name: values[name]})
             found[name] = values[name] if answer.error_messages else answer.validated_parameters[name]

@@ -57,6 +57,10 @@ REFUSED = {
     ),
     "name of a user": ({"app_name": "mail"}, "user 'mail' exists with home /var/mail"),
     "name of a unit": ({"app_name": "getty"}, "would shadow units of this host's own software"),
+    "text for a list": (
+        {"nginx_server_names": "projects.example.org"},
+        "and it must be a list, for example [projects.example.org]",
+    ),
     "wrong type": ({"gunicorn_workers": "many"}, "gunicorn_workers"),
     "placeholder": (
         {"app_secrets": {"SECRET_KEY": "change-me-change-me-change-me-change-me"}},
@@ -160,18 +164,18 @@ STOPPED = {
         "RuntimeError: boom at import",
     ),
     "health 500": (
-        {"app_version": "health-500", "health_deadline_seconds": 8},
+        {"app_version": "health-500", "health_deadline_seconds": 12},
         "gate",
-        "ValueError: broken health; unhealthy within 8 s: status 500 (wanted 200)",
+        "ValueError: broken health; unhealthy within 12 s: status 500 (wanted 200)",
     ),
     "health never": ({"app_version": "health-never", "health_deadline_seconds": 8}, "gate", "timed out after 5 s"),
     "health redirects": (
-        {"health_path": "/api/projects/", "health_deadline_seconds": 6},
+        {"app_version": "health-redirects", "health_deadline_seconds": 12},
         "gate",
-        "unhealthy within 6 s",
+        "a redirect to",
     ),
     "wrong json": (
-        {"health_expect_json": {"status": "perfect"}, "health_deadline_seconds": 6},
+        {"health_expect_json": {"status": "perfect"}, "health_deadline_seconds": 12},
         "gate",
         'status is "ok" (wanted "perfect")',
     ),
