@@ -425,6 +425,7 @@ GUNICORN = {
     "threads": 4,
     "timeout": 30,
     "graceful_timeout": 30,
+    "backlog": 2048,
     "keepalive": 2,
     "max_requests": 0,
     "max_requests_jitter": 0,
@@ -550,6 +551,7 @@ def test_the_catch_all_is_the_same_for_every_backend_of_a_port(rendered: dict[st
             "listen 80 default_server;",
             "listen [::]:80 default_server;",
             "server_name _;",
+            "client_header_timeout 15s;",
             "access_log off;",
             "return 444;",
         )
