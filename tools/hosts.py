@@ -157,6 +157,15 @@ def hardware_address(ip: str) -> str:
     return "02:00:" + ":".join(f"{byte:02x}" for byte in ipaddress.ip_address(ip).packed)
 
 
+def steady_bridge() -> None:
+    """Give the bridge an address of its own. Without one it takes a port's, another one whenever a host comes or goes, and
+    all the other hosts then answer to the old one for some seconds."""
+    network = json.loads(podman("network", "inspect", NETWORK))[0]
+    wanted = hardware_address(network["subnets"][0]["gateway"])
+    if Path("/sys/class/net", network["network_interface"], "address").read_text(encoding="utf-8").strip() != wanted:
+        run(*as_root("ip", "link", "set", "dev", network["network_interface"], "address", wanted))
+
+
 def limits() -> list[str]:
     """Limits below the machine's own: podman's defaults may be above its hard ones, which the kernel refuses."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -257,6 +266,7 @@ def up(group: str, names: list[str], publish: str | None) -> None:
             create(group, name, publish)
         elif known[name]["State"] != "running":
             podman("start", container_name(group, name))
+    steady_bridge()
     for name in names:
         prepare(group, name)  # also those that run: an interrupted call, or another cache, left a host without this key
         wait(group, name)
@@ -266,6 +276,7 @@ def reboot(group: str, names: list[str]) -> None:
     """Restart containers, which is a reboot for what runs in them."""
     for name in names:
         podman("restart", "--time", "20", container_name(group, name))
+        steady_bridge()
         wait(group, name)
 
 

@@ -12,7 +12,7 @@ mkdir -p "$DECANT_CACHE"
 
 # Hosts: podman with runc (crun refuses hybrid cgroups), a base image from Debian packages, SSH.
 # shellcheck disable=SC2034 # the scripts that source this file use it
-DECANT_HOST_PACKAGES=(git iptables mmdebstrap netavark nftables openssh-client podman python3-venv runc)
+DECANT_HOST_PACKAGES=(git iproute2 iptables mmdebstrap netavark nftables openssh-client podman python3-venv runc)
 
 say() { printf '%s\n' "$*" >&2; }
 
