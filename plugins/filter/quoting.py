@@ -94,13 +94,29 @@ def release_line(release: Mapping[str, Any]) -> str:
     return mark + "  ".join(word for word in words if word) + (f"  ({release['reason']})" if release["reason"] else "")
 
 
+def migration_lines(done: Mapping[str, Any]) -> list[str]:
+    """What a migration did, as lines: the revisions that ran, what they lost, and the backup that was taken before."""
+    lines = [f"{item['revision']}  {item['title']}".strip() for item in done.get("pending", [])]
+    lines += [f"destructive, and allowed: {text}" for text in done.get("destructive", [])]
+    return [*lines, f"backup: {done.get('backup') or 'none, the database was empty or backups are off'}"]
+
+
+def backup_line(record: Mapping[str, Any]) -> str:
+    """One backup as a line of a list: id, time, revision, size, the release that took it."""
+    size = f"{int(record['bytes']) / 1024:.0f} KiB"
+    revision = ",".join(record.get("revision") or []) or "none"
+    return f"{record['id']}  {record['at']}  schema {revision}  {size}  of release {record.get('release') or 'unknown'}"
+
+
 class FilterModule:
     """Makes the filters known as decant.flask.<name>."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
+            "backup_line": backup_line,
             "dotenv": dotenv,
             "env_salt": env_salt,
+            "migration_lines": migration_lines,
             "nginx_value": nginx_value,
             "probe_words": probe_words,
             "release_line": release_line,

@@ -36,6 +36,17 @@ options:
     description: Limit for the start, gate included, in seconds.
     type: int
     default: 120
+  migration:
+    description:
+      - What the migration of this release answered. The database that the workers say they resolve must be the one that was migrated.
+      - Recorded in the manifest of a host on which the migration itself did not run.
+    type: dict
+    default: {}
+  state:
+    description: V(stopped) stops every instance of the backend, one that drains included, so that nothing uses the database.
+    type: str
+    choices: [started, stopped]
+    default: started
 attributes:
   check_mode:
     description: Says whether the instance would be started.
@@ -59,13 +70,20 @@ health:
   returned: when the instance was started
   type: str
   sample: "healthy: 3 of 3 answers 200 in 0.04 s"
+database:
+  description: The database that the workers serve, without user and password; empty when they did not say.
+  returned: when the instance was started
+  type: str
+  sample: sqlite:////srv/projects/shared/projects.db
 """
 
 import re
 import subprocess
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.decant.flask.plugins.module_utils.host import journal, run, systemctl
+from ansible_collections.decant.flask.plugins.module_utils import database
+from ansible_collections.decant.flask.plugins.module_utils.host import active_instances, journal, run, systemctl
 from ansible_collections.decant.flask.plugins.module_utils.layout import Layout
 
 # What the candidate said last and what the probe said of it, without systemd's bookkeeping.
@@ -83,6 +101,19 @@ def explain(text: str) -> tuple[str, list[str]]:
     return "; ".join(words) or (lines[-1] if lines else "its journal is empty"), lines[-25:]
 
 
+def other_database(migration: dict[str, Any], text: str) -> str:
+    """Why what the workers serve is not what was migrated; empty when it is, or when they did not say."""
+    if not migration.get("fingerprint"):
+        return ""
+    others = [found for found in database.served(text) if found["fingerprint"] != migration["fingerprint"]]
+    if not others:
+        return ""
+    return (
+        f"its workers resolve the database {others[0]['database']}, and Alembic migrated {migration.get('database', 'another one')}. "
+        "Both must come from app_factory with the same environment: look at the URL in migrations/env.py"
+    )
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -91,6 +122,8 @@ def main() -> None:
             "id": {"type": "str", "required": True},
             "event": {"type": "str", "choices": ["deploy", "rollback"], "default": "deploy"},
             "timeout": {"type": "int", "default": 120},
+            "migration": {"type": "dict", "default": {}},
+            "state": {"type": "str", "choices": ["started", "stopped"], "default": "started"},
         },
         supports_check_mode=True,
     )
@@ -98,6 +131,11 @@ def main() -> None:
     layout = Layout(p["name"], p["root"])
     service, sock = layout.service_unit(p["id"]), layout.socket_unit(p["id"])
     up = all(systemctl("is-active", unit, check=False) == "active" for unit in (service, sock))
+    if p["state"] == "stopped":
+        running = sorted({*active_instances(layout), p["id"]})
+        if not module.check_mode:
+            systemctl("stop", *[unit for i in running for unit in (layout.service_unit(i), layout.socket_unit(i))])
+        module.exit_json(changed=up)
     if up or module.check_mode:
         module.exit_json(changed=not up)
     # A drain left from an earlier switch away from this release would stop it again.
@@ -108,9 +146,10 @@ def main() -> None:
         code, said = done.returncode, done.stdout.strip()
     except subprocess.TimeoutExpired:
         code, said = 1, f"still starting after {p['timeout']} s"
-    text = journal(service, 200, layout, p["id"])
-    if code != 0:
-        why, lines = explain(text or said)
+    text = journal(service, 1000, layout, p["id"])
+    wrong = other_database(p["migration"], text) if code == 0 else ""
+    if code != 0 or wrong:
+        why, lines = (wrong, []) if wrong else explain(text or said)
         is_current = p["id"] == layout.current_id()
         if not is_current:
             systemctl("stop", service, sock, check=False)
@@ -121,7 +160,8 @@ def main() -> None:
             "rollback": "Name another release, or deploy a mended one.",
         }[p["event"]]
         module.fail_json(
-            msg=f"Release {p['id']} did not become healthy, so it gets no traffic: {why}\n"
+            msg=f"Release {p['id']} {'is not served from the migrated database' if wrong else 'did not become healthy'}, "
+            f"so it gets no traffic: {why}\n"
             + (
                 f"It is the current release, and systemd goes on trying: systemctl status {service}"
                 if is_current
@@ -130,8 +170,16 @@ def main() -> None:
             + f" {then} The whole start: journalctl -u {service}",
             journal=lines,
         )
+    if p["migration"] and "migration" not in layout.manifest(p["id"]):
+        record = {key: p["migration"][key] for key in ("before", "after", "backup", "fingerprint") if key in p["migration"]}
+        layout.record(p["id"], migration=record)
     healthy = [line for line in text.splitlines() if line.startswith("healthy")]
-    module.exit_json(changed=True, health=healthy[-1] if healthy else "")
+    said_database = [found["database"] for found in database.served(text)]
+    if p["migration"].get("fingerprint") and not said_database:
+        module.warn(
+            f"The workers of {p['id']} did not say which database they serve, so it is not proved to be the migrated one."
+        )
+    module.exit_json(changed=True, health=healthy[-1] if healthy else "", database=(said_database or [""])[0])
 
 
 if __name__ == "__main__":

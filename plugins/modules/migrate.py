@@ -10,8 +10,10 @@ module: migrate
 short_description: Runs the migrations of a staged release
 version_added: 0.1.0
 description:
-  - Starts the oneshot unit C(<name>-migrate@<id>), which runs C(flask db upgrade) as the backend's user, with the release's
-    environment, in the service's sandbox. Its journal is the evidence.
+  - Starts the oneshot unit C(<name>-migrate@<id>), which works as the backend's user, with the release's environment, in the
+    service's sandbox, under a lock that is held in the database itself. Its journal is the evidence.
+  - When something is pending, the unit lists it, backs the database up, rehearses the upgrade on a copy (SQLite always), refuses
+    what would lose something, and only then runs C(flask db upgrade).
   - Changed only when the database's revision changed.
 author: The Decant maintainers
 options:
@@ -59,22 +61,42 @@ after:
   returned: when the unit ran
   type: list
   elements: str
+pending:
+  description: The revisions that ran, each with revision and title, in that order.
+  returned: when the unit ran
+  type: list
+  elements: dict
+destructive:
+  description: What they lost, in sentences; they were allowed to.
+  returned: when something was pending
+  type: list
+  elements: str
+backup:
+  description: Id of the backup that was taken before; empty when there was nothing to back up yet.
+  returned: when something was pending
+  type: str
+database:
+  description: Which database it was, without user and password.
+  returned: when the unit ran
+  type: str
+fingerprint:
+  description: A short hash of RV(database), for the comparison with the database that the workers resolve.
+  returned: when the unit ran
+  type: str
 """
 
-import json
 import re
 import subprocess
-from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.decant.flask.plugins.module_utils import database
 from ansible_collections.decant.flask.plugins.module_utils.host import journal, run, systemctl, unit_properties
 from ansible_collections.decant.flask.plugins.module_utils.layout import Layout
 
-RESULT = re.compile(r"^decant-migrate: (\{.*\})$", re.MULTILINE)
+RESULT = ("before", "after", "pending", "destructive", "backup", "database", "fingerprint")
 # The line that tells most, first match wins: Alembic's own word, a database driver's, then any exception.
 CAUSES = (
     re.compile(r"^((?:\w+\.)*(?:ImportError|ModuleNotFoundError): .*)$", re.MULTILINE),
-    re.compile(r"^decant-migrate: (cannot load .*)$", re.MULTILINE),
     re.compile(
         r"^.*(?:alembic\.util\.exc\.CommandError|FAILED|ERROR \[(?:flask_migrate|alembic)[^\]]*\]).*$", re.MULTILINE
     ),
@@ -85,6 +107,11 @@ CAUSES = (
 
 def cause(text: str) -> str:
     """The one line of a failed run that says why."""
+    said = database.TROUBLE.findall(text)
+    if said and said[-1].startswith("The rehearsal"):
+        return f"{cause(database.TROUBLE.sub('', text))}. {said[-1]}"
+    if said and not CAUSES[0].search(text):
+        return said[-1].strip()
     for pattern in CAUSES:
         found = pattern.findall(text)
         if found:
@@ -114,23 +141,25 @@ def main() -> None:
         systemctl("stop", unit, check=False)
         code = 1
     result = unit_properties(unit, "Result").get("Result", "")
-    text = journal(unit, 400, layout, p["id"])
-    answer: dict[str, Any] = json.loads(RESULT.findall(text)[-1]) if RESULT.search(text) else {}
-    if code != 0 or not answer:
+    text = journal(unit, 1000, layout, p["id"])
+    answer = {key: value for key, value in database.answer(text).items() if key in RESULT}
+    if code != 0 or "after" not in answer:
         why = f"it took longer than migrate_timeout_seconds ({p['timeout']} s)" if result == "timeout" else cause(text)
         layout.failed(p["id"], "migrate", why)
         if "Can't locate revision" in why:
             why += "\nThe database is newer than this release's migrations: deploy the release that migrated it, or a later one."
+        if answer.get("backup"):
+            why += f"\nThe backup {answer['backup']} was taken before."
         systemctl("reset-failed", unit, check=False)
         module.fail_json(
             msg=f"The migration of release {p['id']} failed: {why}\n{layout.serving()} Mend it and deploy again. "
             f"The whole run: journalctl -u {unit}",
             journal=text.splitlines()[-15:],
         )
-    layout.record(p["id"], migration={"before": answer["before"], "after": answer["after"]})
-    changed = answer["before"] != answer["after"]
+    record = {key: value for key, value in answer.items() if key in ("before", "after", "backup", "fingerprint")}
+    layout.record(p["id"], migration=record)
     diff = {"before": "\n".join(answer["before"]) + "\n", "after": "\n".join(answer["after"]) + "\n"}
-    module.exit_json(changed=changed, before=answer["before"], after=answer["after"], diff=diff)
+    module.exit_json(changed=answer["before"] != answer["after"], diff=diff, **answer)
 
 
 if __name__ == "__main__":

@@ -69,24 +69,21 @@ problem:
   returned: always
   type: str
 schema:
-  description: Revisions that the database has and that the target left behind.
+  description: Revisions that the database has and that the target left behind, and the newest backup at the latter.
   returned: always
   type: dict
 """
 
-import json
 import os
 import re
 import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.decant.flask.plugins.module_utils import envfile
-from ansible_collections.decant.flask.plugins.module_utils.host import CommandError, run
-from ansible_collections.decant.flask.plugins.module_utils.layout import SECRETS_FILE, Layout, seconds_since
+from ansible_collections.decant.flask.plugins.module_utils import database
+from ansible_collections.decant.flask.plugins.module_utils.host import CommandError
+from ansible_collections.decant.flask.plugins.module_utils.layout import Layout, seconds_since
 from ansible_collections.decant.flask.plugins.module_utils.retention import GOOD
-
-SHOWN = re.compile(r"^decant-migrate: (\{.*\})$", re.MULTILINE)
 
 
 def describe(layout: Layout, release_id: str) -> dict[str, Any]:
@@ -134,27 +131,10 @@ def problem(layout: Layout, releases: list[dict[str, Any]], target: str, current
     return ""
 
 
-def database_revision(layout: Layout, user: str, current: str) -> list[str] | None:
-    """The revisions that the database has now, as the release that serves reads them; None for one without migrations."""
-    record = layout.manifest(current)
-    if "migration" not in record:
-        return None
-    with open(f"{layout.release(current)}/{SECRETS_FILE}", encoding="utf-8") as stream:
-        env = envfile.parse(stream.read())
-    done = run(
-        [
-            f"{layout.release(current)}/venv/bin/python",
-            f"{layout.root}/bin/decant-migrate",
-            "--show",
-            "--directory",
-            record.get("migrate_directory", "migrations"),
-        ],
-        env={**env, "FLASK_SKIP_DOTENV": "1", "PYTHONDONTWRITEBYTECODE": "1"},
-        cwd=layout.code(current, record.get("subdir", "")),
-        user=user,
-        timeout=120,
-    )
-    return json.loads(SHOWN.findall(done.stdout)[-1])["now"]
+def way_back(backups: list[dict[str, Any]], revision: list[str] | None) -> str:
+    """Id of the newest backup at a revision; empty when there is none."""
+    found = [record["id"] for record in backups if revision is not None and record.get("revision") == revision]
+    return found[-1] if found else ""
 
 
 def main() -> None:
@@ -173,15 +153,16 @@ def main() -> None:
     releases = [describe(layout, release_id) for release_id in layout.release_ids()]
     target = p["wanted"] or last_good(releases, current)
     trouble = problem(layout, releases, target, current, p["wanted"])
-    schema: dict[str, Any] = {"database": None, "target": None}
+    schema: dict[str, Any] = {"database": None, "target": None, "backup": ""}
     if not trouble:
         try:
-            schema["database"] = database_revision(layout, p["user"], current)
-        except (CommandError, OSError, ValueError, IndexError) as error:
+            schema["database"] = database.show(layout, p["user"], current).get("now")
+        except (CommandError, OSError, ValueError) as error:
             module.fail_json(
                 msg=f"The revision of the database cannot be read with {current}: {error} Nothing was changed."
             )
         schema["target"] = layout.manifest(target).get("migration", {}).get("after")
+        schema["backup"] = way_back(database.backups(layout), schema["target"])
     module.exit_json(changed=False, releases=releases, current=current, target=target, problem=trouble, schema=schema)
 
 

@@ -18,7 +18,7 @@ from .settings import COMMAND_LINE, ROLES, VERBS
 
 APP_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 # <name>-health.timer and the like belong to the backend <name>; a backend called so would share its units.
-RESERVED_SUFFIXES = ("-health", "-migrate", "-drain", "-backup")
+RESERVED_SUFFIXES = ("-health", "-migrate", "-drain", "-backup", "-restore")
 PATH = re.compile(r"[A-Za-z0-9_./-]+")
 URL_PREFIX = re.compile(r"/([A-Za-z0-9_.~-]+/)+")
 USER = re.compile(r"[a-z_][a-z0-9_-]{0,30}")
@@ -34,6 +34,8 @@ PLACEHOLDER = re.compile(
 )
 TRUTHY = {"1", "true", "yes", "on", "t", "y"}
 MINIMUM = {
+    "backup_jitter_seconds": 0,
+    "backup_keep": 1,
     "dotenv_secret_key_min_length": 1,
     "gunicorn_backlog": 1,
     "gunicorn_drain_seconds": 0,
@@ -49,6 +51,8 @@ MINIMUM = {
     "health_successes": 1,
     "health_timeout_seconds": 0.1,
     "health_timer_seconds": 1,
+    "migrate_lock_timeout_seconds": 0,
+    "migrate_statement_timeout_seconds": 0,
     "migrate_timeout_seconds": 1,
     "nginx_client_timeout_seconds": 1,
     "nginx_proxy_connect_timeout_seconds": 1,

@@ -12,9 +12,17 @@ from ansible_collections.decant.flask.plugins.module_utils import envfile
 
 MIB = 1024 * 1024
 MIN_SYSTEMD = 249  # StopPropagatedFrom=
-# Settings that change how a release is served, and so make another release. The drain is a property of the switch.
+# Settings that change how a release is served, and so make another release. The drain is a property of the switch, the
+# limits and permissions of a migration are properties of that one run.
 UNIT_PREFIXES = ("gunicorn_", "migrate_")
-UNIT_EXCEPT = ("gunicorn_drain_seconds", "migrate_enabled")
+UNIT_EXCEPT = (
+    "gunicorn_drain_seconds",
+    "migrate_enabled",
+    "migrate_allow_destructive",
+    "migrate_lock_timeout_seconds",
+    "migrate_rehearse_postgresql",
+    "migrate_statement_timeout_seconds",
+)
 UNIT_NAMES = (
     "app_name",
     "app_root",

@@ -98,7 +98,7 @@ def test_a_name_with_our_prefix_that_resembles_nothing_is_refused_without_a_gues
         "__app_plan",
         "_app_internal",
         "application_owner",
-        "backup_path",
+        "archive_place",
         "database_url",
     ],
 )

@@ -21,8 +21,10 @@ def test_every_filter_is_known_by_its_own_name():
     filters = quoting.FilterModule().filters()
     assert sorted(filters) == sorted(
         [
+            "backup_line",
             "dotenv",
             "env_salt",
+            "migration_lines",
             "nginx_value",
             "probe_words",
             "release_line",
@@ -276,3 +278,20 @@ def test_release_line(changes: dict, line: str):
     release = {"id": "20261122T101500Z-3f2a9c1", "outcome": "retired", "version": "v1", "commit": "3f2a9c1"}
     release |= {"age_seconds": 5400, "schema": "0003", "reason": "", "current": False}
     assert quoting.release_line({**release, **changes}) == line
+
+
+def test_a_migration_as_lines():
+    done = {"pending": [{"revision": "0004", "title": "Notes"}], "destructive": ["0004 drops table x"], "backup": "B"}
+    assert quoting.migration_lines(done) == ["0004  Notes", "destructive, and allowed: 0004 drops table x", "backup: B"]
+    assert quoting.migration_lines({"pending": [{"revision": "1", "title": ""}], "backup": ""}) == [
+        "1",
+        "backup: none, the database was empty or backups are off",
+    ]
+
+
+def test_a_backup_as_a_line():
+    record = {"id": "I", "at": "2026-11-22T10:15:00Z", "revision": ["0003"], "bytes": 40960, "release": "R"}
+    assert quoting.backup_line(record) == "I  2026-11-22T10:15:00Z  schema 0003  40 KiB  of release R"
+    assert quoting.backup_line({**record, "revision": [], "release": ""}).endswith(
+        "schema none  40 KiB  of release unknown"
+    )

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from ansible_collections.decant.flask.plugins.module_utils import database
 from ansible_collections.decant.flask.plugins.modules import migrate
 
 START = """\
@@ -13,10 +14,10 @@ INFO  [alembic.runtime.migration] Context impl SQLiteImpl.
 INFO  [alembic.runtime.migration] Will assume transactional DDL.
 """
 UNKNOWN_REVISION = f"{START}{START}ERROR [flask_migrate] Error: Can't locate revision identified by '0003'\n"
-HEADS = f"{START}The migrations have 2 heads (0003, 0004). Merge them: flask db merge heads.\n"
+HEADS = f"{START}decant-database: The migrations have 2 heads (0003, 0004). Merge them: flask db merge heads.\n"
 NOT_AT_HEAD = f"""{START}\
-decant-migrate: {{"before": [], "after": [], "heads": ["0003"]}}
-The database is at nothing after the upgrade, and the code's head is ['0003'].
+decant-database: {{"before": [], "after": [], "heads": ["0003"]}}
+decant-database: The database is at nothing after the upgrade, and the code's head is ['0003'].
 """
 SQL = f"""{START}\
 INFO  [alembic.runtime.migration] Running upgrade 0003 -> 0004, empty message
@@ -53,7 +54,7 @@ Traceback (most recent call last):
   File "/srv/projects/releases/x/src/api/app/config.py", line 97, in required
     raise RuntimeError(f"{name} is required in production and is not set. Set it to {hint}")
 RuntimeError: SECRET_KEY is required in production and is not set.
-decant-migrate: cannot load app:create_app('production'): RuntimeError: SECRET_KEY is required in production and is not set.
+decant-database: cannot load app:create_app('production'): RuntimeError: SECRET_KEY is required in production and is not set.
 """
 IN_A_REVISION = f"""{START}\
 Traceback (most recent call last):
@@ -67,16 +68,14 @@ Traceback (most recent call last):
     raise util.CommandError(
 alembic.util.exc.CommandError: Path doesn't exist: nodir.  Please use the 'init' command to create a new scripts folder.
 """
-NO_MIGRATE = (
-    "The app that FLASK_APP names does not use Flask-Migrate. Write migrate_enabled: false if it has no migrations.\n"
-)
+NO_MIGRATE = "decant-database: The app that FLASK_APP names does not use Flask-Migrate. Write migrate_enabled: false if it has no migrations.\n"
 IMPORT = """\
 Traceback (most recent call last):
   File "/srv/projects/releases/x/src/api/app/__init__.py", line 35, in <module>
     import nonexistent_lib
 ModuleNotFoundError: No module named 'nonexistent_lib'
 
-decant-migrate: cannot load app:create_app('production'): NoAppException: While importing 'app', an ImportError was raised:
+decant-database: cannot load app:create_app('production'): NoAppException: While importing 'app', an ImportError was raised:
 
 Traceback (most recent call last):
   File "/srv/projects/releases/x/src/api/app/__init__.py", line 35, in <module>
@@ -103,7 +102,7 @@ ModuleNotFoundError: No module named 'nonexistent_lib'
             NO_DIRECTORY,
             "alembic.util.exc.CommandError: Path doesn't exist: nodir.  Please use the 'init' command to create a new scripts folder.",
         ),
-        (NO_MIGRATE, NO_MIGRATE.strip()),
+        (NO_MIGRATE, NO_MIGRATE.partition(": ")[2].strip()),
         ("FAILED: Multiple head revisions are present\n", "FAILED: Multiple head revisions are present"),
         ("Killed\n", "Killed"),
         ("", "the journal is empty"),
@@ -115,6 +114,22 @@ def test_cause(text: str, why: str):
     assert migrate.cause(text) == why
 
 
+def test_a_failed_rehearsal_says_why_and_what_it_means():
+    why = migrate.cause(f"{SQL}decant-database: The rehearsal on a copy failed, so the database was not touched.\n")
+    assert why == (
+        "sqlalchemy.exc.OperationalError: (sqlite3.OperationalError) no such table: nowhere. "
+        "The rehearsal on a copy failed, so the database was not touched."
+    )
+
+
+def test_what_the_workers_serve_is_found_in_their_journal():
+    line = 'decant-database: serves {"database": "sqlite:////srv/x.db", "fingerprint": "ab"}'
+    assert database.served(f"[INFO] Booting\n{line}\n{line}\n") == [
+        {"database": "sqlite:////srv/x.db", "fingerprint": "ab"}
+    ]
+    assert database.answer(line) == {} and database.TROUBLE.findall(line) == []
+
+
 def test_an_import_that_fails_is_named():
     assert "nonexistent_lib" in migrate.cause(IMPORT)
 
@@ -124,11 +139,13 @@ def test_a_retry_is_explained_by_its_last_error():
 
 
 def test_the_result_is_found_among_other_lines():
-    line = 'decant-migrate: {"before": ["0001"], "after": ["0003"], "heads": ["0003"]}'
+    line = 'decant-database: {"before": ["0001"], "after": ["0003"], "heads": ["0003"]}'
     text = f"{START}{line}\nINFO  [app] goodbye\n"
-    assert [json.loads(found)["after"] for found in migrate.RESULT.findall(text)] == [["0003"]]
+    assert [json.loads(found)["after"] for found in database.ANSWER.findall(text)] == [["0003"]]
 
 
-@pytest.mark.parametrize("text", ["", "x decant-migrate: {}", "decant-migrate: cannot load x", "decant-migrate: {} x"])
+@pytest.mark.parametrize(
+    "text", ["", "x decant-database: {}", "decant-database: cannot load x", "decant-database: {} x"]
+)
 def test_what_is_no_result(text: str):
-    assert migrate.RESULT.findall(text) == []
+    assert database.ANSWER.findall(text) == []

@@ -16,7 +16,7 @@ import pytest
 
 pytest.importorskip("flask_migrate", reason="needs the packages of the example backend")
 
-PROGRAM = Path(__file__).resolve().parents[2] / "roles/migrate/files/decant-migrate"
+PROGRAM = Path(__file__).resolve().parents[2] / "roles/migrate/files/decant-database"
 APP = """
 import os
 from flask import Flask
@@ -71,10 +71,12 @@ Migrate = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture
 def migrate(code: Path, tmp_path: Path) -> Migrate:
-    def run(module: str = "server_main", call: str = "make('production')") -> subprocess.CompletedProcess[str]:
+    def run(
+        module: str = "server_main", call: str = "make('production')", what: str = "upgrade", *more: str
+    ) -> subprocess.CompletedProcess[str]:
         (code / f"{module}.py").write_text(APP)
         return subprocess.run(
-            [sys.executable, str(PROGRAM)],
+            [sys.executable, str(PROGRAM), what, *more],
             cwd=code,
             env={**os.environ, "FLASK_APP": f"{module}:{call}", "FOLDER": str(tmp_path), "FLASK_SKIP_DOTENV": "1"},
             stdout=subprocess.PIPE,
@@ -87,9 +89,10 @@ def migrate(code: Path, tmp_path: Path) -> Migrate:
 
 
 def result(done: subprocess.CompletedProcess[str]) -> dict[str, list[str]]:
-    found = re.findall(r"^decant-migrate: (\{.*\})$", done.stdout, re.MULTILINE)
+    found = re.findall(r"^decant-database: (\{.*\})$", done.stdout, re.MULTILINE)
     assert done.returncode == 0, done.stdout
-    return json.loads(found[-1])
+    answer = json.loads(found[-1])
+    return {key: answer[key] for key in ("before", "after", "heads") if key in answer}
 
 
 def databases(tmp_path: Path) -> list[str]:
@@ -137,7 +140,7 @@ def test_a_revision_that_fails(migrate: Migrate, code: Path):
     done = migrate("app", "create_app()")
     assert done.returncode != 0
     assert "no such table: nowhere" in done.stdout
-    assert "decant-migrate: {" not in done.stdout
+    assert "decant-database: {" not in done.stdout
 
 
 def test_an_app_without_flask_migrate(migrate: Migrate):
@@ -149,4 +152,4 @@ def test_an_app_without_flask_migrate(migrate: Migrate):
 def test_an_app_that_is_not_there(migrate: Migrate):
     done = migrate("app", "nothing()")
     assert done.returncode != 0
-    assert "decant-migrate: cannot load app:nothing()" in done.stdout
+    assert "decant-database: cannot load app:nothing()" in done.stdout

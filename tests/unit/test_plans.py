@@ -133,6 +133,10 @@ def another(value: Any) -> Any:
 SERVED = {name for name in SETTINGS if name.startswith(("gunicorn_", "migrate_"))} - {
     "gunicorn_drain_seconds",
     "migrate_enabled",
+    "migrate_allow_destructive",
+    "migrate_lock_timeout_seconds",
+    "migrate_rehearse_postgresql",
+    "migrate_statement_timeout_seconds",
 } | {
     "app_name",
     "app_root",

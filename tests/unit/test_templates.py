@@ -210,6 +210,9 @@ def unit_name(template: str, which: str) -> str:
         "socket.j2": f"{app}@{ID}.socket",
         "target.j2": f"{app}.target",
         "migrate.service.j2": f"{app}-migrate@{ID}.service",
+        "backup.service.j2": f"{app}-backup@.service",
+        "backup.timer.j2": f"{app}-backup.timer",
+        "restore.service.j2": f"{app}-restore@.service",
         "health.service.j2": f"{app}-health.service",
         "health.timer.j2": f"{app}-health.timer",
     }[template.rsplit("/", 1)[1]]
@@ -237,7 +240,7 @@ def options(text: str) -> dict[str, list[str]]:
 def test_units_are_made_of_sections_and_assignments(rendered: dict[str, dict[str, str]], which: str, name: str):
     found = options(rendered[which][name])
     assert found["Unit.Description"][0].startswith(SETS[which]["app_name"])
-    lists = {"Unit.After", "Service.Environment", "Service.SystemCallFilter"}
+    lists = {"Unit.After", "Service.Environment", "Service.SystemCallFilter", "Service.ReadWritePaths"}
     assert {key for key, values in found.items() if len(values) > 1} <= lists
 
 
@@ -270,7 +273,7 @@ def test_the_journal_is_found_by_the_backends_name(rendered: dict[str, dict[str,
     identifiers = [
         options(rendered[which][unit]).get("Service.SyslogIdentifier") for unit in UNITS if "service" in unit
     ]
-    assert identifiers == [[name], [f"{name}-health"], [f"{name}-migrate"]]
+    assert identifiers == [[f"{name}-backup"], [f"{name}-restore"], [name], [f"{name}-health"], [f"{name}-migrate"]]
 
 
 def test_the_service_of_the_minimum(rendered: dict[str, dict[str, str]]):
@@ -355,7 +358,7 @@ def test_gate_and_timer_ask_the_same(rendered: dict[str, dict[str, str]], which:
 def test_the_migration_runs_as_the_service_does(rendered: dict[str, dict[str, str]], which: str):
     service = options(rendered[which][SERVICE])
     migration = options(rendered[which]["roles/migrate/templates/migrate.service.j2"])
-    own = {"Type", "SyslogIdentifier", "Environment", "ExecStart", "TimeoutStartSec"}
+    own = {"Type", "SyslogIdentifier", "Environment", "ExecStart", "ExecStopPost", "TimeoutStartSec", "ReadWritePaths"}
     shared = {key: value for key, value in migration.items() if key.startswith("Service.") and key[8:] not in own}
     assert shared == {key: service[key] for key in shared}
     assert {"Service.User", "Service.EnvironmentFile", "Service.WorkingDirectory", "Service.ProtectSystem"} <= set(
@@ -368,10 +371,22 @@ def test_the_migration_of_the_full_set(rendered: dict[str, dict[str, str]]):
     found = options(rendered["full"]["roles/migrate/templates/migrate.service.j2"])
     assert probe_options(found["Service.ExecStart"][0]) == [
         f"/opt/backends/shop/releases/{ID}/venv/bin/python",
-        "/opt/backends/shop/bin/decant-migrate",
+        "/opt/backends/shop/bin/decant-database",
+        "upgrade",
         "--directory",
         "db migrations/100%",
+        "--lock-timeout",
+        "10",
+        "--statement-timeout",
+        "0",
+        "--incoming",
+        "/opt/backends/shop/backups/incoming",
     ]
+    assert found["Service.ReadWritePaths"][-1] == "/opt/backends/shop/backups"
+    assert "Service.InaccessiblePaths" not in found
+    assert found["Service.ExecStopPost"][0].startswith(
+        "+/usr/bin/python3 -I /opt/backends/shop/bin/decant-database keep "
+    )
     assert found["Service.TimeoutStartSec"] == ["600"]
 
 
@@ -415,6 +430,7 @@ def test_names_that_are_prefixes_of_each_other_share_no_unit_and_no_file(rendere
 def python_values(text: str) -> dict[str, Any]:
     values: dict[str, Any] = {}
     exec(compile(text, "gunicorn.conf.py", "exec"), {"__builtins__": {}}, values)
+    assert callable(values.pop("post_worker_init"))
     return values
 
 

@@ -53,7 +53,7 @@ REFUSED = {
     "name with capitals": ({"app_name": "My_App"}, "app_name is 'My_App'. Use lower-case letters, digits and dashes"),
     "name of a helper unit": (
         {"app_name": "shop-health"},
-        "Endings -health, -migrate, -drain, -backup name the helper units",
+        "Endings -health, -migrate, -drain, -backup, -restore name the helper units",
     ),
     "name of a user": ({"app_name": "mail"}, "user 'mail' exists with home /var/mail"),
     "name of a unit": ({"app_name": "getty"}, "would shadow units of this host's own software"),

@@ -1,0 +1,72 @@
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The database of a release: what decant-database says of it, and the records of its backups."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from typing import Any
+
+from ansible_collections.decant.flask.plugins.module_utils import envfile
+from ansible_collections.decant.flask.plugins.module_utils.host import run
+from ansible_collections.decant.flask.plugins.module_utils.layout import SECRETS_FILE, Layout
+
+ANSWER = re.compile(r"^decant-database: (\{.*\})$", re.MULTILINE)
+TROUBLE = re.compile(r"^decant-database: (?!\{|serves )(.*)$", re.MULTILINE)
+SERVES = re.compile(r"^decant-database: serves (\{.*\})$", re.MULTILINE)
+
+
+def answer(text: str) -> dict[str, Any]:
+    """The last result in what the program printed; empty when it did not get that far."""
+    found = ANSWER.findall(text)
+    return json.loads(found[-1]) if found else {}
+
+
+def served(text: str) -> list[dict[str, str]]:
+    """The databases that the workers of an instance said they resolve, each once."""
+    return [json.loads(line) for line in dict.fromkeys(SERVES.findall(text))]
+
+
+def show(layout: Layout, user: str, release_id: str) -> dict[str, Any]:
+    """now, heads, database and fingerprint as a release sees them; empty for one without migrations.
+
+    :raises CommandError, OSError, ValueError: when the release cannot say.
+    """
+    record = layout.manifest(release_id)
+    if "migration" not in record:
+        return {}
+    with open(f"{layout.release(release_id)}/{SECRETS_FILE}", encoding="utf-8") as stream:
+        env = envfile.parse(stream.read())
+    done = run(
+        [
+            f"{layout.release(release_id)}/venv/bin/python",
+            f"{layout.root}/bin/decant-database",
+            "show",
+            "--directory",
+            record.get("migrate_directory", "migrations"),
+        ],
+        env={**env, "FLASK_SKIP_DOTENV": "1", "PYTHONDONTWRITEBYTECODE": "1"},
+        cwd=layout.code(release_id, record.get("subdir", "")),
+        user=user,
+        timeout=120,
+    )
+    found = answer(done.stdout)
+    if not found:
+        raise ValueError("decant-database show printed no result")
+    return found
+
+
+def backups(layout: Layout) -> list[dict[str, Any]]:
+    """The records of the backups that are there, oldest first."""
+    folder, found = f"{layout.root}/backups", []
+    for name in os.listdir(folder) if os.path.isdir(folder) else []:
+        if name.endswith(".json"):
+            try:
+                with open(f"{folder}/{name}", encoding="utf-8") as stream:
+                    record = json.load(stream)
+            except (OSError, ValueError):
+                continue
+            if isinstance(record, dict) and record.get("id") == name[: -len(".json")]:
+                found.append(record)
+    return sorted(found, key=lambda record: (str(record.get("at", "")), record["id"]))
