@@ -25,7 +25,11 @@ class ActionModule(ActionBase):
         values = settings.load(variables, self._templar, self._loader)
         found = type_errors(options, values)
         if not found:
-            found = contract.problems(values, list(variables), options, roles)
+            place, hosts = (
+                str(variables.get("inventory_dir") or ""),
+                list((variables.get("groups") or {}).get("all", [])),
+            )
+            found = contract.problems(values, list(variables), options, roles, place, hosts)
         if found:
             listing = "\n".join(f"{number}. {text}" for number, text in enumerate(found, 1))
             things = "1 thing" if len(found) == 1 else f"{len(found)} things"

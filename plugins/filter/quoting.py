@@ -9,7 +9,7 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.decant.flask.plugins.module_utils import envfile
-from ansible_collections.decant.flask.plugins.plugin_utils import contract, plans, settings
+from ansible_collections.decant.flask.plugins.plugin_utils import contract, locking, plans, settings, steps
 
 
 def dotenv(values: Mapping[str, Any]) -> str:
@@ -108,6 +108,26 @@ def backup_line(record: Mapping[str, Any]) -> str:
     return f"{record['id']}  {record['at']}  schema {revision}  {size}  of release {record.get('release') or 'unknown'}"
 
 
+def lock_line(record: Mapping[str, Any]) -> str:
+    """Whose a lock is, as a line."""
+    return locking.note(record) if record else "there was no lock"
+
+
+def hook_paths(hooks: Mapping[str, str], place: str) -> dict[str, str]:
+    """Absolute paths of the user's own task files; relative ones start from the inventory's directory."""
+    return steps.hook_paths(settings.plain(hooks), str(place))
+
+
+def switch_steps(hosts: list[str], wanted: list[Any]) -> list[list[str]]:
+    """The hosts of each step in which a fleet switches."""
+    return steps.steps([str(host) for host in hosts], settings.plain(wanted))
+
+
+def traffic_worse(after: Mapping[str, Any], before: Mapping[str, Any], limits: Mapping[str, Any]) -> str:
+    """Why a step must be taken back; empty when it may stay."""
+    return steps.worse(before, after, settings.plain(limits))
+
+
 class FilterModule:
     """Makes the filters known as decant.flask.<name>."""
 
@@ -116,11 +136,15 @@ class FilterModule:
             "backup_line": backup_line,
             "dotenv": dotenv,
             "env_salt": env_salt,
+            "hook_paths": hook_paths,
+            "lock_line": lock_line,
             "migration_lines": migration_lines,
             "nginx_value": nginx_value,
             "probe_words": probe_words,
             "release_line": release_line,
             "sqlite_path": sqlite_path,
+            "switch_steps": switch_steps,
             "systemd_value": systemd_value,
             "to_python": to_python,
+            "traffic_worse": traffic_worse,
         }

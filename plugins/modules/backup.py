@@ -206,7 +206,10 @@ def main() -> None:
         outcome = {"outcome": "failed", "reason": why} if why else {"outcome": "restored"}
         layout.audit(event="restore", release=current, backup=p["id"], who=p["who"], **outcome)
     if why:
-        what = {"taken": "The backup failed", "restored": f"The restore of {p['id']} failed, and the database is as it was"}
+        what = {
+            "taken": "The backup failed",
+            "restored": f"The restore of {p['id']} failed, and the database is as it was",
+        }
         module.fail_json(msg=f"{what[p['state']]}: {why}")
     after = database.backups(layout)
     known = {record["id"] for record in before}

@@ -171,7 +171,9 @@ def main() -> None:
             journal=lines,
         )
     if p["migration"] and "migration" not in layout.manifest(p["id"]):
-        record = {key: p["migration"][key] for key in ("before", "after", "backup", "fingerprint") if key in p["migration"]}
+        record = {
+            key: p["migration"][key] for key in ("before", "after", "backup", "fingerprint") if key in p["migration"]
+        }
         layout.record(p["id"], migration=record)
     healthy = [line for line in text.splitlines() if line.startswith("healthy")]
     said_database = [found["database"] for found in database.served(text)]

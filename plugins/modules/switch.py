@@ -32,10 +32,17 @@ options:
     type: float
     default: 3
   event:
-    description: What the switch is part of. A rollback marks the release that it leaves, so that nothing goes back to it.
+    description:
+      - What the switch is part of. V(rollback) marks the release that it leaves, so that nothing goes back to it.
+      - V(revert) ends a deploy or a rollback that failed after its switch. It starts the release that served before, when it has
+        been drained already, and marks the one that it leaves as failed. Nothing happens when that release serves.
     type: str
-    choices: [deploy, rollback]
+    choices: [deploy, rollback, revert]
     default: deploy
+  reason:
+    description: For V(revert), why the release that is left failed.
+    type: str
+    default: ""
   keep:
     description: Good releases to keep, this one included. The rest goes after the switch, but never the one before it.
     type: int
@@ -107,25 +114,28 @@ def drain(layout: Layout, release_id: str, seconds: float) -> None:
     )
 
 
-def switch(layout: Layout, release_id: str, seconds: float, who: str, event: str) -> str:
+def switch(layout: Layout, release_id: str, seconds: float, who: str, event: str, reason: str = "") -> str:
     """The switch itself. Each step may be the last one of a killed run: before the rename the old release is whole,
     after it the new one is, and the next deploy does what is left."""
     previous = layout.current_id()
     units = [layout.service_unit(release_id), layout.socket_unit(release_id)]
+    kept = layout.manifest(release_id).get("previous", "") if event == "revert" else previous
     systemctl("enable", "--quiet", f"{layout.name}.target", *units)
     if previous != release_id:
-        layout.record(release_id, previous=previous)
+        layout.record(release_id, previous=kept)
         atomic_symlink(f"releases/{release_id}", layout.current)
     record = layout.manifest(release_id)
     if record.get("outcome") != "live":  # also after a run that was killed right behind the rename
-        left = record.get("previous", "")
+        left = previous if event == "revert" else record.get("previous", "")
         files = layout.written_files(release_id)
         layout.record(release_id, outcome="live", live_at=now(), files=files)
         if layout.manifest(left).get("outcome") == "live":
-            mark = {"deploy": "retired", "rollback": "rolled-back"}[event]
-            layout.record(left, outcome=mark, retired_at=now())
+            mark = {"deploy": "retired", "rollback": "rolled-back", "revert": "failed"}[event]
+            why = {"phase": "after the switch", "reason": reason} if event == "revert" else {}
+            layout.record(left, outcome=mark, retired_at=now(), **why)
         took = seconds_since(record.get("staged_at", "")) if event == "deploy" else None
-        layout.audit(event=event, release=release_id, previous=left, outcome="live", who=who, seconds=took)
+        why = {"reason": reason} if event == "revert" else {}
+        layout.audit(event=event, release=release_id, previous=left, outcome="live", who=who, seconds=took, **why)
     others = [i for i in enabled_instances(layout) if i != release_id]
     if others:
         stale = [unit for i in others for unit in (layout.service_unit(i), layout.socket_unit(i))]
@@ -144,7 +154,8 @@ def main() -> None:
             "root": {"type": "path", "required": True},
             "id": {"type": "str", "required": True},
             "drain_seconds": {"type": "float", "default": 3},
-            "event": {"type": "str", "choices": ["deploy", "rollback"], "default": "deploy"},
+            "event": {"type": "str", "choices": ["deploy", "rollback", "revert"], "default": "deploy"},
+            "reason": {"type": "str", "default": ""},
             "keep": {"type": "int", "default": 5},
             "who": {"type": "str", "default": ""},
         },
@@ -156,17 +167,24 @@ def main() -> None:
     diff = {"before": f"{previous}\n", "after": f"{p['id']}\n"}
     if module.check_mode:
         module.exit_json(changed=previous != p["id"], previous=previous, diff=diff)
+    if p["event"] == "revert":
+        if previous == p["id"]:
+            module.exit_json(changed=False, previous=previous)
+        # A drain that is about to stop it must not; a start that fails is told below.
+        systemctl("stop", f"{layout.drain_unit(p['id'])}.timer", f"{layout.drain_unit(p['id'])}.service", check=False)
+        systemctl("start", layout.socket_unit(p["id"]), layout.service_unit(p["id"]), check=False)
     if systemctl("is-active", layout.service_unit(p["id"]), check=False) != "active":
         module.fail_json(
             msg=f"{layout.service_unit(p['id'])} is not up, so nothing was switched. {layout.serving()} Run the deploy again."
         )
     try:
-        switch(layout, p["id"], p["drain_seconds"], p["who"], p["event"])
+        switch(layout, p["id"], p["drain_seconds"], p["who"], p["event"], p["reason"])
     except (CommandError, OSError) as error:
         module.fail_json(
             msg=f"The switch to {p['id']} did not end: {error}. {layout.serving()} Run the deploy again: it does what is left."
         )
-    module.exit_json(changed=True, previous=previous, pruned=retention.prune(layout, p["keep"]), diff=diff)
+    pruned = [] if p["event"] == "revert" else retention.prune(layout, p["keep"])
+    module.exit_json(changed=True, previous=previous, pruned=pruned, diff=diff)
 
 
 if __name__ == "__main__":

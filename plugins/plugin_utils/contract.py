@@ -7,6 +7,7 @@ A sentence names the variable, the value seen (never a secret's), the rule, and 
 from __future__ import annotations
 
 import difflib
+import os
 import posixpath
 import re
 from collections.abc import Iterable, Mapping
@@ -15,6 +16,7 @@ from typing import Any
 from ansible_collections.decant.flask.plugins.module_utils import envfile
 
 from .settings import COMMAND_LINE, ROLES, VERBS
+from .steps import HOOKS, hook_paths, share
 
 APP_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 # <name>-health.timer and the like belong to the backend <name>; a backend called so would share its units.
@@ -51,6 +53,8 @@ MINIMUM = {
     "health_successes": 1,
     "health_timeout_seconds": 0.1,
     "health_timer_seconds": 1,
+    "lock_lease_seconds": 60,
+    "lock_wait_seconds": 0,
     "migrate_lock_timeout_seconds": 0,
     "migrate_statement_timeout_seconds": 0,
     "migrate_timeout_seconds": 1,
@@ -59,6 +63,8 @@ MINIMUM = {
     "nginx_proxy_read_timeout_seconds": 1,
     "nginx_proxy_send_timeout_seconds": 1,
     "nginx_static_max_age_seconds": 0,
+    "release_bake_min_requests": 1,
+    "release_bake_seconds": 0,
     "release_keep": 2,
     "venv_timeout_seconds": 1,
 }
@@ -373,13 +379,55 @@ def serving(v: Mapping[str, Any]) -> list[str]:
     return problems
 
 
-def problems(v: Mapping[str, Any], names: Iterable[str], known: Iterable[str], needs: Iterable[str]) -> list[str]:
+def fleet(v: Mapping[str, Any], place: str, hosts: Iterable[str]) -> list[str]:
+    """Hooks, steps, and hosts that may be away."""
+    problems = []
+    for moment, path in (v.get("release_hooks") or {}).items():
+        if moment not in HOOKS:
+            problems.append(f"release_hooks has '{moment}', which is not one of {', '.join(HOOKS)}.")
+        elif not os.path.isfile(hook_paths({moment: path}, place)[moment]):
+            problems.append(
+                f"release_hooks: {moment} is '{path}', and there is no such file ({hook_paths({moment: path}, place)[moment]}). "
+                "Write a task file's path, absolute or relative to the inventory's directory."
+            )
+    for entry in v.get("release_batches") or []:
+        if share(entry, 100) is None:
+            problems.append(
+                f'release_batches has \'{entry}\'. Write numbers of hosts or percentages, growing, for example [1, "50%", "100%"].'
+            )
+    rate, ratio = v.get("release_bake_max_error_rate"), v.get("release_bake_max_p95_ratio")
+    if isinstance(rate, (int, float)) and not 0 <= rate <= 1:
+        problems.append(f"release_bake_max_error_rate is {rate}. Write a share from 0 to 1, for example 0.01.")
+    if isinstance(ratio, (int, float)) and ratio < 1:
+        problems.append(f"release_bake_max_p95_ratio is {ratio}. At least 1 is needed, for example 3.")
+    if int(v.get("release_bake_seconds") or 0) > 0 and v.get("nginx_access_log_enabled") is False:
+        problems.append(
+            f"release_bake_seconds is {v['release_bake_seconds']}, and a step is judged by nginx's access log, which "
+            "nginx_access_log_enabled turns off. Remove one of them."
+        )
+    known = set(hosts)
+    for name in v.get("release_allow_missing") or []:
+        if known and name not in known:
+            problems.append(f"release_allow_missing has '{name}', which is no host of this inventory.")
+    return problems
+
+
+def problems(
+    v: Mapping[str, Any],
+    names: Iterable[str],
+    known: Iterable[str],
+    needs: Iterable[str],
+    place: str = "",
+    hosts: Iterable[str] = (),
+) -> list[str]:
     """Everything that is wrong with the inputs, in the order an operator would fix it.
 
     :param v: every public variable that is set or has a default.
     :param names: every variable of the play, for typos.
     :param known: the variables that exist.
     :param needs: the roles that run in this play.
+    :param place: the inventory's directory.
+    :param hosts: the hosts of the inventory.
     """
     examples = {
         "app_name": "projects",
@@ -403,4 +451,5 @@ def problems(v: Mapping[str, Any], names: Iterable[str], known: Iterable[str], n
     if isinstance(v.get("app_env") or {}, dict) and isinstance(v.get("app_secrets") or {}, dict):
         found += database(v)
     found += serving(v)
+    found += fleet(v, place, hosts)
     return found

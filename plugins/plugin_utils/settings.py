@@ -16,9 +16,14 @@ import yaml
 from ansible.errors import AnsibleActionFail, AnsibleUndefinedVariable
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-ROLES = ("app", "release", "venv", "dotenv", "migrate", "gunicorn", "nginx", "health", "backup")
+ROLES = ("lock", "app", "release", "venv", "dotenv", "migrate", "gunicorn", "nginx", "health", "backup")
 VERBS = ("rollback", "restore")  # roles of the other playbooks
-COMMAND_LINE = ("release_id", "release_list", "backup_id", "backup_list")  # what only a command line says: -e release_id=...
+COMMAND_LINE = (
+    "release_id",
+    "release_list",
+    "backup_id",
+    "backup_list",
+)  # what only a command line says: -e release_id=...
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 

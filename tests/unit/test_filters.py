@@ -24,13 +24,17 @@ def test_every_filter_is_known_by_its_own_name():
             "backup_line",
             "dotenv",
             "env_salt",
+            "hook_paths",
+            "lock_line",
             "migration_lines",
             "nginx_value",
             "probe_words",
             "release_line",
             "sqlite_path",
+            "switch_steps",
             "systemd_value",
             "to_python",
+            "traffic_worse",
         ]
     )
     assert all(function.__name__ == name for name, function in filters.items())

@@ -517,7 +517,7 @@ def test_the_site_of_the_minimum(rendered: dict[str, dict[str, str]]):
         "listen [::]:80;",
         "server_name projects.example.org;",
         "server_tokens off;",
-        "access_log /var/log/nginx/projects.access.log;",
+        "access_log /var/log/nginx/projects.access.log decant-projects;",
         "client_max_body_size 10m;",
         "client_header_timeout 15s;",
         "proxy_set_header Host $http_host;",

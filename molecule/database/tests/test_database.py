@@ -308,16 +308,15 @@ def test_a_schema_that_the_release_does_not_know_is_refused(app: App, source: Pa
     assert app.manifest(newer)["outcome"] == "rolled-back"
 
 
-def test_a_restore_that_fails_leaves_everything_as_it_was(app: App) -> None:
+def test_a_restore_that_fails_leaves_everything_as_it_was(app: App, source: Path) -> None:
     """The release that is to serve is spoilt, so the safety backup comes back and the one that served serves again."""
+    other = app.current()
+    (source / "api/migrations/versions/0006_test.py").unlink()
+    (source / "api/app/marker.py").write_text("RELEASE = 'after the restores'\n", encoding="utf-8")
+    deploy(app_path=str(source)).ok()
+    app.drained()
     play("playbooks/backup.yml").ok()
     chosen, row, current = backups(app)[-1], add(app, "since the backup"), app.current()
-    records = [app.manifest(name) for name in app.releases()]
-    (other, *_) = [
-        record["id"]
-        for record in records
-        if record["outcome"] == "retired" and record["migration"]["after"] == chosen["revision"]
-    ]
     module = f"{ROOT}/releases/{other}/src/api/app/__init__.py"
     app.host.check_output(f"sed -i '1i raise RuntimeError(\"spoilt\")' {module}")
     run = restore(backup_id=chosen["id"], release_id=other).refused()

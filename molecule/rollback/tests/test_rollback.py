@@ -106,7 +106,7 @@ def test_a_newer_schema_is_refused_and_its_first_way_on_works(app: App) -> None:
     run = rollback().refused()
     said = run.says()
     assert "The database is at 0004" in said and "left it at 0003" in said
-    assert "Restore a backup" in said and "-e rollback_schema_accepted=true" in said
+    assert "Restore the backup" in said and "-e rollback_schema_accepted=true" in said
     assert (app.current(), app.main_pid()) == (newer, pid)
     flask = "/srv/projects/current/venv/bin/python -m flask db downgrade 0003"
     load = "set -a; . /srv/projects/current/.env; exec"
