@@ -8,7 +8,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
-from ansible_collections.decant.flask.plugins.plugin_utils import contract, settings
+from ansible_collections.decant.flask.plugins.plugin_utils import collections, contract, settings
 
 
 class ActionModule(ActionBase):
@@ -25,7 +25,8 @@ class ActionModule(ActionBase):
         values = settings.load(variables, self._templar, self._loader)
         found = type_errors(options, values)
         if not found:
-            found = contract.problems(values, list(variables), options, roles)
+            found = collections.problems(roles)
+            found += contract.problems(values, list(variables), options, roles)
         if found:
             listing = "\n".join(f"{number}. {text}" for number, text in enumerate(found, 1))
             things = "1 thing" if len(found) == 1 else f"{len(found)} things"
