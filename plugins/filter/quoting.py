@@ -95,20 +95,36 @@ def postgresql_cluster(listing: str, port: int) -> dict[str, Any]:
     return {"version": version, "name": name, "port": int(found)}
 
 
-def pg_hba(text: str, name: str, database: str, user: str, addresses: Sequence[str]) -> str:
+def pg_hba(text: str, name: str, database: str, user: str, addresses: Sequence[str], listen: Sequence[str]) -> str:
     """pg_hba.conf with one block at its top: this role may open this database, from these addresses and the host itself.
 
-    The first record that fits a connection decides, so the block stands first; all else in the file is left as it is.
+    The first record that fits a connection decides, so a new block stands first; all else in the file is left as it is.
 
     :param name: the backend's name, which marks the block: several backends share a server.
     :param addresses: addresses and networks; an address alone means just that one.
+    :param listen: where the server has to listen for this backend, kept as a comment for pg_listen.
     """
     begin, end = f"# BEGIN decant {name}", f"# END decant {name}"
     networks = sorted({str(ipaddress.ip_network(str(item))) for item in addresses})
     records = [f"local {database} {user} scram-sha-256"]
     records += [f"host {database} {user} {network} scram-sha-256" for network in networks]
-    rest = re.sub(rf"^{re.escape(begin)}\n.*?^{re.escape(end)}\n", "", text, flags=re.MULTILINE | re.DOTALL)
-    return "\n".join([begin, *records, end, ""]) + rest
+    block = "\n".join([begin, f"# listen {', '.join(listen)}", *records, end, ""])
+    mine = re.compile(rf"^{re.escape(begin)}\n.*?^{re.escape(end)}\n", re.MULTILINE | re.DOTALL)
+    place = mine.search(text)
+    if not place:
+        return block + text
+    # In its place: two backends on a server would otherwise move each other's block with every run.
+    return text[: place.start()] + block + mine.sub("", text[place.end() :])
+
+
+def pg_listen(text: str) -> list[str]:
+    """Where a server has to listen: what all backends in its pg_hba.conf ask for, since it has one setting for all of them.
+
+    :param text: what pg_hba made.
+    """
+    lines = re.findall(r"^# BEGIN decant \S+\n# listen (.*)$", text, flags=re.MULTILINE)
+    found = {address.strip() for line in lines for address in line.split(",")} - {""}
+    return ["*"] if "*" in found else sorted(found)
 
 
 def pg_value(value: Any) -> str:
@@ -191,6 +207,7 @@ class FilterModule:
             "env_salt": env_salt,
             "nginx_value": nginx_value,
             "pg_hba": pg_hba,
+            "pg_listen": pg_listen,
             "pg_value": pg_value,
             "postgresql_cluster": postgresql_cluster,
             "postgresql_url": postgresql_url,
