@@ -16,8 +16,8 @@ from . import settings
 # Role -> the collection it uses. What is not here runs with ansible-core alone.
 NEEDS = {"postgresql": "community.postgresql"}
 INSTALL = (
-    "Install it on the controller and run again: ansible-galaxy collection install -r requirements.yml, or, where Galaxy is out "
-    "of reach, python3 -m pip install ansible, which carries it."
+    "Install it on the controller and run again: ansible-galaxy collection install -r requirements.yml (or '{name}:{wanted}' by "
+    "its name), or, where Galaxy is out of reach, python3 -m pip install ansible, which carries it."
 )
 
 
@@ -26,10 +26,11 @@ def problems(roles: Iterable[str]) -> list[str]:
     found = []
     for name in sorted({NEEDS[role] for role in roles if role in NEEDS}):
         version, wanted = installed_version(name), wanted_range(name)
+        install = INSTALL.format(name=name, wanted=wanted)
         if version is None:
-            found.append(f"The collection {name} is not installed, and this playbook needs it ({wanted}). {INSTALL}")
+            found.append(f"The collection {name} is not installed, and this playbook needs it ({wanted}). {install}")
         elif version and not fits(version, wanted):
-            found.append(f"The collection {name} is installed in version {version}, and {wanted} is needed. {INSTALL}")
+            found.append(f"The collection {name} is installed in version {version}, and {wanted} is needed. {install}")
     return found
 
 
