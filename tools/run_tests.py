@@ -30,7 +30,7 @@ BIN = Path(sys.executable).parent
 CACHE = Path(os.environ["DECANT_CACHE"])
 RUNNING: set[subprocess.Popen[bytes]] = set()
 STOPPING = threading.Event()
-SLOW_FIRST = ("failures", "rollback", "alternative", "default", "collection")
+SLOW_FIRST = ("failures", "fleet", "rollback", "alternative", "default", "collection")
 
 
 @dataclass
@@ -166,7 +166,7 @@ def lint(folder: Path) -> list[Result]:
     results = []
     for name, argv in lint_checks():
         log, began = folder / f"lint-{name.replace(' ', '-').replace('/', '-')}.log", time.monotonic()
-        code = run(argv, log)
+        code = run(argv, log, ANSIBLE_COLLECTIONS_PATH=f"{ROOT}/collections:{os.environ['DECANT_COLLECTIONS']}")
         seconds = time.monotonic() - began
         results.append(
             Result(f"lint: {name}", int(code == 0), int(code != 0), 0, seconds, evidence(log) if code else "")

@@ -83,3 +83,28 @@ need_venv() {
   fi
   printf '%s\n' "$venv"
 }
+
+# Prints a directory with the collections that optional roles use. From the PyPI package that carries them, since Galaxy may
+# be out of reach; its other hundred collections (half a gigabyte) stay in the wheel.
+need_collections() {
+  local python=$1 version=12.3.0 folder aside # 12 is the release of ansible that goes with ansible-core 2.19
+  folder=$DECANT_CACHE/collections-$version
+  if [ ! -d "$folder" ]; then
+    say "unpacking community.postgresql of ansible $version into $folder"
+    aside=$(mktemp -d "$DECANT_CACHE/collections.XXXXXX")
+    if ! "$python" -m pip download --quiet --disable-pip-version-check --no-deps --dest "$aside/wheel" "ansible==$version" >&2; then
+      rm -rf "$aside"
+      die "pip could not download ansible $version. Check the network, PIP_INDEX_URL and PIP_CERT, and run again."
+    fi
+    "$python" - "$aside" <<'END'
+import pathlib, sys, zipfile
+(wheel,) = pathlib.Path(sys.argv[1], "wheel").glob("ansible-*.whl")
+with zipfile.ZipFile(wheel) as archive:
+    wanted = [name for name in archive.namelist() if name.startswith("ansible_collections/community/postgresql/")]
+    archive.extractall(sys.argv[1], wanted)
+END
+    rm -rf "$aside/wheel"
+    mv -T "$aside" "$folder" 2>/dev/null || rm -rf "$aside" # another run was first
+  fi
+  printf '%s\n' "$folder"
+}

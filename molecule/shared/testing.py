@@ -48,6 +48,16 @@ def address(name: str) -> str:
     return connections()[name]["ansible_host"]
 
 
+def write(name: str, path: str, text: str) -> None:
+    """A file of root's on a host, its text through standard input: a command that held it would be in argv and in sudo's journal."""
+    how = connections()[name]
+    target = f"{how['ansible_user']}@{how['ansible_host']}"
+    argv = ["ssh", "-i", how["ansible_ssh_private_key_file"], *how["ansible_ssh_common_args"].split(), target]
+    subprocess.run(
+        [*argv, f"sudo sh -c 'umask 077; cat > {path}'"], input=text, text=True, check=True, capture_output=True
+    )
+
+
 def secret() -> str:
     """The scenario's SECRET_KEY."""
     return (STATE / "secret_key").read_text(encoding="utf-8").strip()

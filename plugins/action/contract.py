@@ -8,7 +8,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
-from ansible_collections.decant.flask.plugins.plugin_utils import contract, settings
+from ansible_collections.decant.flask.plugins.plugin_utils import collections, contract, settings
 
 
 class ActionModule(ActionBase):
@@ -29,7 +29,8 @@ class ActionModule(ActionBase):
                 str(variables.get("inventory_dir") or ""),
                 list((variables.get("groups") or {}).get("all", [])),
             )
-            found = contract.problems(values, list(variables), options, roles, place, hosts)
+            found = collections.problems(roles)
+            found += contract.problems(values, list(variables), options, roles, place, hosts)
         if found:
             listing = "\n".join(f"{number}. {text}" for number, text in enumerate(found, 1))
             things = "1 thing" if len(found) == 1 else f"{len(found)} things"

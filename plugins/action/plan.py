@@ -12,7 +12,7 @@ import yaml
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.decant.flask.plugins.module_utils import envfile
-from ansible_collections.decant.flask.plugins.plugin_utils import locks, plans, settings
+from ansible_collections.decant.flask.plugins.plugin_utils import contract, locks, plans, settings
 
 
 class ActionModule(ActionBase):
@@ -58,7 +58,7 @@ def make(
         "venv_known": lock in host["venvs"],
         "workers": workers,
         "threads": threads,
-        "secret_keys": sorted(v.get("app_secrets") or {}),
+        "secret_keys": sorted(secret_keys(v)),
         "env_changes": plans.env_changes(environment, host["env_digests"], plans.salt(text)),
         "current": host["current"]["id"],
         # Equal for hosts that share a database. Keyed like the digests of the environment: a URL may hold a password.
@@ -69,6 +69,12 @@ def make(
         "tidy": not reasons and plans.unfinished(host),
     }
     return {**plan, "lines": plans.lines(v, host, source, plan)}
+
+
+def secret_keys(v: dict[str, Any]) -> set[str]:
+    """Names of the variables whose values no log may show: those of app_secrets, and a URL that holds the database's password."""
+    built = {"DATABASE_URL"} if contract.builds_database_url(v) else set()
+    return set(v.get("app_secrets") or {}) | built
 
 
 def unplanned(host: dict[str, Any]) -> dict[str, Any]:

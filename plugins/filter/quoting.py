@@ -1,11 +1,14 @@
 # GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Filters for values that end up in another language's file: .env, a unit, nginx, Python."""
+"""Filters for values that end up in another language's file: .env, a unit, nginx, PostgreSQL, Python."""
 
 from __future__ import annotations
 
+import ipaddress
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.decant.flask.plugins.module_utils import envfile
@@ -29,6 +32,105 @@ def sqlite_path(url: str) -> str:
     """The absolute file of a SQLAlchemy SQLite URL; empty for any other database."""
     path = contract.sqlite_path(str(url)) or ""
     return path if path.startswith("/") else ""
+
+
+def database_host(groups: Mapping[str, Sequence[str]], hostvars: Mapping[str, Mapping[str, Any]]) -> str:
+    """Where the backends find the database: the first host of the group database.
+
+    The directory of its socket when that host is the only backend as well; empty when the group has no host.
+    """
+    hosts = list(groups.get("database") or [])
+    if not hosts:
+        return ""
+    return "/run/postgresql" if list(groups.get("backend") or []) == hosts[:1] else host_address(hosts[0], hostvars)
+
+
+def backend_addresses(groups: Mapping[str, Sequence[str]], hostvars: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Where the hosts of the group backend come from."""
+    return [host_address(name, hostvars) for name in groups.get("backend") or []]
+
+
+def host_address(name: str, hostvars: Mapping[str, Mapping[str, Any]]) -> str:
+    """ansible_host, or the host's name in the inventory when that is what is used to reach it."""
+    return str(hostvars[name].get("ansible_host") or name)
+
+
+def postgresql_url(settings: Mapping[str, Any], driver: str) -> str:
+    """The SQLAlchemy URL of the database that the postgresql_* inputs name.
+
+    :param settings: postgresql_host (a name, an address, or the directory of a socket), _port, _database, _user, _password.
+    :param driver: SQLAlchemy's name of the driver; empty for its default.
+    """
+
+    def part(name: str) -> str:
+        return quote(str(settings[f"postgresql_{name}"]), safe="")
+
+    host, port = str(settings["postgresql_host"]), settings["postgresql_port"]
+    scheme = f"postgresql+{driver}" if driver else "postgresql"
+    who, query = f"{part('user')}:{part('password')}", ""
+    if host.startswith("/"):
+        # libpq takes the socket's directory for a host, pg8000 wants the socket itself.
+        socket = f"unix_sock={host}/.s.PGSQL.{port}" if driver == "pg8000" else f"host={host}&port={port}"
+        where, query = "", f"?{socket}"
+    else:
+        where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return f"{scheme}://{who}@{where}/{part('database')}{query}"
+
+
+def postgresql_cluster(listing: str, port: int) -> dict[str, Any]:
+    """The cluster to work on: the one that has the port, else the only one there is.
+
+    :param listing: what `pg_lsclusters --no-header` prints: version, name, port, status, owner, directory, log.
+    :returns: version, name, port.
+    """
+    rows = [line.split() for line in listing.splitlines() if len(line.split()) >= 3]
+    chosen = [row for row in rows if row[2] == str(port)] or rows
+    if len(chosen) != 1:
+        has = ", ".join(f"{row[0]}/{row[1]} on port {row[2]}" for row in rows) or "none"
+        raise AnsibleFilterError(
+            f"The database host has these clusters of PostgreSQL: {has}. Set postgresql_port to the port of the one to use; "
+            "pg_createcluster makes one."
+        )
+    version, name, found = chosen[0][:3]
+    return {"version": version, "name": name, "port": int(found)}
+
+
+def pg_hba(text: str, name: str, database: str, user: str, addresses: Sequence[str], listen: Sequence[str]) -> str:
+    """pg_hba.conf with one block at its top: this role may open this database, from these addresses and the host itself.
+
+    The first record that fits a connection decides, so a new block stands first; all else in the file is left as it is.
+
+    :param name: the backend's name, which marks the block: several backends share a server.
+    :param addresses: addresses and networks; an address alone means just that one.
+    :param listen: where the server has to listen for this backend, kept as a comment for pg_listen.
+    """
+    begin, end = f"# BEGIN decant {name}", f"# END decant {name}"
+    networks = sorted({str(ipaddress.ip_network(str(item))) for item in addresses})
+    records = [f"local {database} {user} scram-sha-256"]
+    records += [f"host {database} {user} {network} scram-sha-256" for network in networks]
+    block = "\n".join([begin, f"# listen {', '.join(listen)}", *records, end, ""])
+    mine = re.compile(rf"^{re.escape(begin)}\n.*?^{re.escape(end)}\n", re.MULTILINE | re.DOTALL)
+    place = mine.search(text)
+    if not place:
+        return block + text
+    # In its place: two backends on a server would otherwise move each other's block with every run.
+    return text[: place.start()] + block + mine.sub("", text[place.end() :])
+
+
+def pg_listen(text: str) -> list[str]:
+    """Where a server has to listen: what all backends in its pg_hba.conf ask for, since it has one setting for all of them.
+
+    :param text: what pg_hba made.
+    """
+    lines = re.findall(r"^# BEGIN decant \S+\n# listen (.*)$", text, flags=re.MULTILINE)
+    found = {address.strip() for line in lines for address in line.split(",")} - {""}
+    return ["*"] if "*" in found else sorted(found)
+
+
+def pg_value(value: Any) -> str:
+    """A value of postgresql.conf, in quotes. A list becomes one text with commas."""
+    text = ", ".join(str(item) for item in value) if isinstance(value, (list, tuple)) else str(value)
+    return "'" + text.replace("'", "''") + "'"
 
 
 def systemd_value(value: Any) -> str:
@@ -134,12 +236,19 @@ class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
             "backup_line": backup_line,
+            "backend_addresses": backend_addresses,
+            "database_host": database_host,
             "dotenv": dotenv,
             "env_salt": env_salt,
             "hook_paths": hook_paths,
             "lock_line": lock_line,
             "migration_lines": migration_lines,
             "nginx_value": nginx_value,
+            "pg_hba": pg_hba,
+            "pg_listen": pg_listen,
+            "pg_value": pg_value,
+            "postgresql_cluster": postgresql_cluster,
+            "postgresql_url": postgresql_url,
             "probe_words": probe_words,
             "release_line": release_line,
             "sqlite_path": sqlite_path,

@@ -11,6 +11,7 @@ short_description: Holds the inventory against the contract, on the controller
 version_added: 0.1.0
 description:
   - Checks every input of every role at once - names, types, and what a type cannot say - before a host is touched.
+  - Also that the collections which those roles use are installed on the controller.
   - Runs on the controller alone; the inputs are the roles' own variables.
 author: The Decant maintainers
 options:

@@ -7,6 +7,7 @@ A sentence names the variable, the value seen (never a secret's), the rule, and 
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import os
 import posixpath
 import re
@@ -28,6 +29,23 @@ FACTORY = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*(\(.*\))?")
 SERVER_NAME = re.compile(
     r"(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*"
 )
+# What needs no quotes in SQL and in pg_hba.conf, and at most NAMEDATALEN - 1 bytes.
+SQL_NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+# Databases and roles of the server itself, and words that pg_hba.conf reads as something else than a name.
+SQL_RESERVED = {
+    "all",
+    "none",
+    "postgres",
+    "public",
+    "replication",
+    "samegroup",
+    "samerole",
+    "sameuser",
+    "template0",
+    "template1",
+}
+PASSWORD_LEAST = 16
+LOCALE = re.compile(r"[A-Za-z0-9_.@-]+")
 NGINX_SIZE = re.compile(r"[1-9][0-9]*[kmg]?|0", re.IGNORECASE)
 PLACEHOLDER = re.compile(
     r"^\W*(change[-_ ]?me|changeit|replace[-_ ]?me|todo([-_ ]|$)|x{3,}\W*$|placeholder|example|your[-_ ]|default|dev([-_ ]|$)|"
@@ -75,6 +93,7 @@ INSECURE = {
     "debug": "a truthy DEBUG or FLASK_DEBUG",
     "cors_wildcard": "a CORS list that allows every origin",
     "database_in_memory": "a SQLite database that lives in memory",
+    "postgresql_password_weak": f"a postgresql_password that is a placeholder or shorter than {PASSWORD_LEAST} characters",
 }
 
 
@@ -334,6 +353,143 @@ def database(v: Mapping[str, Any]) -> list[str]:
     return problems
 
 
+def explicit_database_url(v: Mapping[str, Any]) -> str:
+    """DATABASE_URL as the inventory gives it, which wins over the one that Decant would build; empty when it does not."""
+    return str({**(v.get("app_env") or {}), **(v.get("app_secrets") or {})}.get("DATABASE_URL") or "")
+
+
+def builds_database_url(v: Mapping[str, Any]) -> bool:
+    """Whether the backend's DATABASE_URL is made of the postgresql_* inputs, password included."""
+    return v.get("app_database") == "postgresql" and not explicit_database_url(v)
+
+
+def postgresql(v: Mapping[str, Any], provisions: bool) -> list[str]:
+    """The inputs of a PostgreSQL database.
+
+    :param provisions: whether this play makes the database, or only connects to it.
+    """
+    url = explicit_database_url(v)
+    problems = []
+    if v.get("app_database") == "postgresql" and sqlite_path(url) is not None:
+        where = "app_secrets" if "DATABASE_URL" in (v.get("app_secrets") or {}) else "app_env"
+        problems.append(
+            f"app_database is 'postgresql', and DATABASE_URL in {where} is a SQLite URL, which wins. Remove it, "
+            "or write app_database: sqlite."
+        )
+    if url and not provisions:
+        return problems
+    for name in ("postgresql_database", "postgresql_user"):
+        value = str(v.get(name) or "")
+        if not SQL_NAME.fullmatch(value) or value in SQL_RESERVED or value.startswith("pg_"):
+            problems.append(
+                f"{name} is '{value}'. Use lower-case letters, digits and underscores, at most 63, not starting with a digit or pg_, "
+                "and no name of the server's own such as 'postgres', for example 'shop_api'."
+            )
+    port = v.get("postgresql_port")
+    if isinstance(port, int) and not 1 <= port <= 65535:
+        problems.append(f"postgresql_port is {port}. Write a TCP port from 1 to 65535, for example 5432.")
+    problems += postgresql_host(str(v.get("postgresql_host") or ""))
+    problems += postgresql_password(v)
+    if provisions:
+        problems += postgresql_server(v)
+    return problems
+
+
+def postgresql_host(host: str) -> list[str]:
+    """Where the backends find the server: a name, an address, or the directory of a socket."""
+    if not host:
+        return [
+            "postgresql_host is not set, and the inventory has no host in the group database to take it from. Add the group "
+            "and run playbooks/provision.yml, or name a server of your own, for example postgresql_host: db.example.org."
+        ]
+    if host.startswith("/"):
+        good = bool(PATH.fullmatch(host)) and posixpath.normpath(host) == host
+    else:
+        good = bool(SERVER_NAME.fullmatch(host)) or is_address(host)
+    return (
+        []
+        if good
+        else [
+            f"postgresql_host is '{host}'. Write a host name or an address without scheme, user and port, or the directory of "
+            "the server's socket, for example 'db.example.org', '192.0.2.21' or '/run/postgresql'."
+        ]
+    )
+
+
+def postgresql_password(v: Mapping[str, Any]) -> list[str]:
+    """The password, never shown."""
+    password = v.get("postgresql_password")
+    make = "python3 -c 'import secrets; print(secrets.token_urlsafe(32))'"
+    if password in (None, ""):
+        return [
+            "postgresql_password is not set, and app_database is 'postgresql'. Keep it in the vault, for example "
+            f'postgresql_password: "{{{{ vault_postgresql_password }}}}"; make one: {make}.'
+        ]
+    if not isinstance(password, str):
+        return ["postgresql_password is not text. Put quotes around it, or a number would lose its leading zeros."]
+    found = []
+    if any(not c.isprintable() for c in password) or password != password.strip():
+        found.append(
+            "postgresql_password has a control character, or a blank at one of its ends, as from a file that ends in a new line. "
+            f"Make another: {make}."
+        )
+    weak = ""
+    if PLACEHOLDER.search(password):
+        weak = "postgresql_password is still a placeholder"
+    elif len(password) < PASSWORD_LEAST:
+        weak = f"postgresql_password has {len(password)} characters; {PASSWORD_LEAST} are needed"
+    if weak and "postgresql_password_weak" not in (v.get("app_allow_insecure") or []):
+        found.append(
+            f"{weak}. Make one: {make}. To accept it knowingly: app_allow_insecure: [postgresql_password_weak]."
+        )
+    return found
+
+
+def postgresql_server(v: Mapping[str, Any]) -> list[str]:
+    """What the server itself is told: where it listens, whom it lets in, how it sorts."""
+    problems = []
+    local = str(v.get("postgresql_host") or "").startswith("/")
+    allowed = [str(item) for item in v.get("postgresql_allowed_addresses") or []]
+    if not allowed and not local:
+        problems.append(
+            "postgresql_allowed_addresses is empty, and the inventory has no host in the group backend to take addresses from: "
+            "nobody could connect. Write for example postgresql_allowed_addresses: [192.0.2.11]."
+        )
+    for item in allowed:
+        try:
+            network = ipaddress.ip_network(item)
+        except ValueError:
+            problems.append(
+                f"postgresql_allowed_addresses has '{item}'. The server compares addresses, not names: write an address or a "
+                "network without host bits, for example '192.0.2.11' or '192.0.2.0/28', or give the host its ansible_host."
+            )
+            continue
+        if network.prefixlen == 0:
+            problems.append(
+                f"postgresql_allowed_addresses has '{item}', which is every address there is. Write those of the backends."
+            )
+    for item in v.get("postgresql_listen_addresses") or []:
+        if item not in ("*", "localhost") and not is_address(str(item)):
+            problems.append(
+                f"postgresql_listen_addresses has '{item}'. Write addresses of the database host, 'localhost', or '*' for all of them."
+            )
+    locale = str(v.get("postgresql_locale") or "")
+    if not LOCALE.fullmatch(locale):
+        problems.append(
+            f"postgresql_locale is '{locale}'. Write a name that 'locale -a' lists on the database host, for example 'C.UTF-8'."
+        )
+    return problems
+
+
+def is_address(text: str) -> bool:
+    """Whether a text is an IPv4 or IPv6 address."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def serving(v: Mapping[str, Any]) -> list[str]:
     """gunicorn, nginx and health inputs."""
     problems = []
@@ -444,12 +600,19 @@ def problems(
         wanted += ["nginx_server_names"]
     found = unknown_variables(names, known, [str(p) for p in v.get("app_ignore_variables") or []])
     found += required(v, wanted, examples)
+    if "postgresql" in needs and not v.get("app_name"):
+        found.append(
+            "The hosts of the groups backend and database share app_name and postgresql_*: keep them in group_vars/all, "
+            "or the database has other names than the backends look for."
+        )
     found += identity(v)
     if "release" in needs:
         found += source(v)
         found += environment(v)
     if isinstance(v.get("app_env") or {}, dict) and isinstance(v.get("app_secrets") or {}, dict):
         found += database(v)
+        if "postgresql" in needs or ("release" in needs and v.get("app_database") == "postgresql"):
+            found += postgresql(v, "postgresql" in needs)
     found += serving(v)
     found += fleet(v, place, hosts)
     return found

@@ -7,16 +7,24 @@ import ast
 import hashlib
 import json
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ansible_collections.decant.flask.plugins.module_utils import requirements_txt
 
+from . import contract
 from .sources import Entry, SourceError
 
 LOCK_FORMAT = 1
 # Worker classes of gunicorn that need a distribution of their own.
 WORKER_PACKAGES = {"gevent": "gevent", "eventlet": "eventlet", "tornado": "tornado"}
+# Distributions that speak to PostgreSQL -> what SQLAlchemy calls the driver in a URL. The first one that is there counts.
+DATABASE_DRIVERS = {
+    "psycopg": "psycopg",
+    "psycopg2": "psycopg2",
+    "psycopg2-binary": "psycopg2",
+    "pg8000": "pg8000",
+}
 
 
 def files_under(entries: list[Entry], subdir: str) -> dict[str, bytes]:
@@ -33,9 +41,9 @@ def describe(files: Mapping[str, bytes], v: Mapping[str, Any], source_digest: st
     """How to install a source's dependencies.
 
     :param files: path relative to the code -> content.
-    :param v: the settings (venv_*, gunicorn_worker_class).
+    :param v: the settings (venv_*, gunicorn_worker_class, app_database).
     :param source_digest: sha256 of the source, part of the lock when requirements name paths inside it.
-    :returns: mode (requirements, pyproject, uv), paths, text (of generated requirements), hashed, additions, content.
+    :returns: mode (requirements, pyproject, uv), paths, text (of generated requirements), hashed, additions, content, driver.
     """
 
     def read(path: str) -> str:
@@ -88,7 +96,22 @@ def describe(files: Mapping[str, bytes], v: Mapping[str, Any], source_digest: st
             f"Add it to the backend's requirements, or pin it here: venv_extra_packages: [{package}==...]."
         )
     lock["additions"] = added
+    lock["driver"] = database_driver(names)
+    if contract.builds_database_url(v) and not lock["driver"]:
+        raise SourceError(
+            "app_database is 'postgresql', and the backend requires no driver for it: one of "
+            f"{', '.join(DATABASE_DRIVERS)}. Add psycopg[binary] to the backend's requirements, or pin it here: "
+            "venv_extra_packages: ['psycopg[binary]==...']."
+        )
     return lock
+
+
+def database_driver(names: Collection[str]) -> str:
+    """What SQLAlchemy calls the PostgreSQL driver that is installed; empty when there is none.
+
+    :param names: normalised names of distributions.
+    """
+    return next((driver for package, driver in DATABASE_DRIVERS.items() if package in names), "")
 
 
 def locked_packages(text: str) -> tuple[set[str], bool]:

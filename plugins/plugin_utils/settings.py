@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -17,7 +18,7 @@ from ansible.errors import AnsibleActionFail, AnsibleUndefinedVariable
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 ROLES = ("lock", "app", "release", "venv", "dotenv", "migrate", "gunicorn", "nginx", "health", "backup")
-VERBS = ("rollback", "restore")  # roles of the other playbooks
+VERBS = ("rollback", "restore", "postgresql")  # roles of the other playbooks
 COMMAND_LINE = (
     "release_id",
     "release_list",
@@ -30,6 +31,11 @@ _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__
 def plain(value: Any) -> Any:
     """A value without Ansible's tags: what JSON would carry, decrypted."""
     return json.loads(json.dumps(value, default=str))
+
+
+def collection_file(path: str) -> Path:
+    """The path of a file of this collection."""
+    return Path(_ROOT, path)
 
 
 def role_file(role: str, path: str) -> str:
@@ -48,11 +54,14 @@ def specs() -> dict[str, dict[str, Any]]:
     return found
 
 
-def load(task_vars: Mapping[str, Any], templar: Any, loader: Any) -> dict[str, Any]:
+def load(
+    task_vars: Mapping[str, Any], templar: Any, loader: Any, names: Container[str] | None = None
+) -> dict[str, Any]:
     """All public variables that are set or have a default, templated, as plain values.
 
-    :param templar: the action plugin's own templar.
-    :param loader: the action plugin's own data loader.
+    :param templar: the plugin's own templar.
+    :param loader: the plugin's own data loader.
+    :param names: only these; all of them without.
     """
     defaults: dict[str, Any] = {}
     for role in (*ROLES, *VERBS):
@@ -62,7 +71,7 @@ def load(task_vars: Mapping[str, Any], templar: Any, loader: Any) -> dict[str, A
     scoped = templar.copy_with_new_env(available_variables=scope)
     values = {}
     for name in specs():
-        if name not in scope:
+        if name not in scope or (names is not None and name not in names):
             continue
         try:
             values[name] = plain(scoped.template(scope[name]))

@@ -25,6 +25,17 @@ VALID: dict[str, Any] = {
     "nginx_client_max_body_size": "10m",
     "dotenv_secret_key_min_length": 32,
 }
+POSTGRESQL: dict[str, Any] = {
+    "app_database": "postgresql",
+    "postgresql_host": "db.example.org",
+    "postgresql_port": 5432,
+    "postgresql_database": "projects",
+    "postgresql_user": "projects",
+    "postgresql_password": "n0t-a-w0rd-that-anyone-kn0ws",
+    "postgresql_allowed_addresses": ["192.0.2.11", "192.0.2.12"],
+    "postgresql_listen_addresses": ["*"],
+    "postgresql_locale": "C.UTF-8",
+}
 KNOWN = settings.specs()
 
 
@@ -554,10 +565,12 @@ def test_no_cors(name: str, value: str):
         "debug",
         "cors_wildcard",
         "database_in_memory",
+        "postgresql_password_weak",
     ],
 )
 def test_each_check_is_waived_by_its_own_name_alone(name: str):
     changes: dict[str, dict[str, Any]] = {
+        "postgresql_password_weak": {**POSTGRESQL, "postgresql_password": "short"},
         "secret_key_placeholder": {"app_secrets": secrets_with(TOKEN="changeme")},
         "secret_key_short": {"app_secrets": {"SECRET_KEY": "q7"}},
         "secret_key_missing": {"app_secrets": {}},
@@ -814,3 +827,163 @@ def test_no_sentence_shows_the_value_of_a_secret(key: str, value: Any):
     found = refused(app_secrets=secrets_with(**{key: value}))
     assert found, "this value is to be refused"
     assert CANARY not in "\n".join(found)
+
+
+# --- PostgreSQL ----------------------------------------------------------------------------------
+
+
+def provision_refused(**changes: Any) -> list[str]:
+    """What the contract says of the play that makes the database."""
+    values = {"app_name": "projects", **POSTGRESQL, **changes}
+    return contract.problems(values, list(values), KNOWN, ["postgresql"])
+
+
+def test_a_valid_postgresql_is_taken():
+    assert refused(**POSTGRESQL) == []
+    assert provision_refused() == []
+    assert provision_refused(app_database="sqlite") == [], "the database may be made before the backends use it"
+
+
+def test_with_sqlite_nothing_of_it_is_asked():
+    assert refused(**{name: "" for name in POSTGRESQL if name.startswith("postgresql_")}, app_database="sqlite") == []
+
+
+def test_other_plays_do_not_ask_for_the_password():
+    values = {**VALID, **POSTGRESQL, "postgresql_password": ""}
+    assert contract.problems(values, list(values), KNOWN, ["app"]) == []
+
+
+@pytest.mark.parametrize("name", ["postgresql_database", "postgresql_user"])
+@pytest.mark.parametrize(
+    "value", ["", "Shop", "shop-api", "1shop", "shop api", 'shop"', "s" * 64, "postgres", "all", "template1", "pg_shop"]
+)
+def test_names_that_sql_or_pg_hba_would_read_differently(name: str, value: str):
+    for found in (refused(**{**POSTGRESQL, name: value}), provision_refused(**{name: value})):
+        assert len(found) == 1
+        assert f"{name} is '{value}'" in found[0] and "'shop_api'" in found[0]
+
+
+@pytest.mark.parametrize("value", ["shop", "shop_api", "_shop", "s" * 63, "shop1"])
+def test_names_that_are_taken(value: str):
+    assert provision_refused(postgresql_database=value, postgresql_user=value) == []
+
+
+@pytest.mark.parametrize(
+    "host", ["db.example.org", "db", "192.0.2.21", "2001:db8::21", "/run/postgresql", "/var/run/postgresql"]
+)
+def test_where_a_server_may_be(host: str):
+    assert refused(**{**POSTGRESQL, "postgresql_host": host}) == []
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["postgresql://db.example.org", "db.example.org:5432", "me@db", "run/postgresql", "/run/../x", "/run/a?b", "a b"],
+)
+def test_where_a_server_cannot_be(host: str):
+    (sentence,) = refused(**{**POSTGRESQL, "postgresql_host": host})
+    assert f"postgresql_host is '{host}'" in sentence and "'192.0.2.21'" in sentence
+
+
+def test_no_server_at_all():
+    (sentence,) = refused(**{**POSTGRESQL, "postgresql_host": ""})
+    assert "no host in the group database" in sentence and "playbooks/provision.yml" in sentence
+
+
+@pytest.mark.parametrize("port", [0, 65536])
+def test_a_port_that_is_none(port: int):
+    assert f"postgresql_port is {port}." in provision_refused(postgresql_port=port)[0]
+
+
+@pytest.mark.parametrize(
+    ("password", "why"),
+    [
+        ("", "is not set, and app_database is 'postgresql'"),
+        (None, "is not set"),
+        (12345678901234567, "is not text"),
+        ({"a": "hunter2hunter2hunter2"}, "is not text"),
+        ("hunter2", "has 7 characters; 16 are needed"),
+        ("change-me-hunter2-hunter2", "is still a placeholder"),
+        ("hunter2-hunter2-hunter2\n", "a blank at one of its ends"),
+        (" hunter2-hunter2-hunter2", "a blank at one of its ends"),
+        ("hunter2-hunter2\x00hunter2", "a control character"),
+    ],
+)
+def test_a_password_that_will_not_do_is_not_shown(password: Any, why: str):
+    for found in (
+        refused(**{**POSTGRESQL, "postgresql_password": password}),
+        provision_refused(postgresql_password=password),
+    ):
+        assert len(found) == 1, found
+        assert found[0].startswith("postgresql_password ") and why in found[0]
+        assert "hunter2" not in found[0] and "1234567" not in found[0]
+
+
+@pytest.mark.parametrize("group", ["app_env", "app_secrets"])
+def test_a_sqlite_url_does_not_go_with_postgresql(group: str):
+    url = {"DATABASE_URL": "sqlite:////srv/projects/shared/projects.db"}
+    value = {"SECRET_KEY": SECRET, **url} if group == "app_secrets" else url
+    (sentence,) = refused(**{**POSTGRESQL, group: value})
+    assert f"DATABASE_URL in {group} is a SQLite URL, which wins" in sentence
+    assert "app_database: sqlite" in sentence
+
+
+def test_a_url_of_ones_own_needs_no_password():
+    url = {"DATABASE_URL": "postgresql+psycopg://me:there@db.example.org/x"}
+    assert (
+        refused(**{**POSTGRESQL, "postgresql_password": "", "postgresql_host": ""}, app_secrets=secrets_with(**url))
+        == []
+    )
+    assert provision_refused(postgresql_password="", app_secrets=secrets_with(**url)) != []
+
+
+@pytest.mark.parametrize(
+    ("changes", "built"),
+    [
+        ({}, True),
+        ({"app_database": "sqlite"}, False),
+        ({"app_env": {"DATABASE_URL": "postgresql://x"}}, False),
+        ({"app_secrets": {"DATABASE_URL": "postgresql://x"}}, False),
+        ({"app_env": {"DATABASE_URL": ""}, "app_secrets": None}, True),
+    ],
+)
+def test_whose_url_it_is(changes: dict[str, Any], built: bool):
+    assert contract.builds_database_url({**POSTGRESQL, **changes}) is built
+
+
+@pytest.mark.parametrize("address", ["192.0.2.11", "192.0.2.0/24", "192.0.2.11/32", "2001:db8::1", "2001:db8::/64"])
+def test_addresses_that_may_connect(address: str):
+    assert provision_refused(postgresql_allowed_addresses=[address]) == []
+
+
+@pytest.mark.parametrize("address", ["web1.example.org", "192.0.2.11/24", "192.0.2", "all", ""])
+def test_addresses_that_are_none(address: str):
+    (sentence,) = provision_refused(postgresql_allowed_addresses=[address])
+    assert f"postgresql_allowed_addresses has '{address}'" in sentence and "ansible_host" in sentence
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0/0", "::/0"])
+def test_everybody_is_not_a_fleet(address: str):
+    assert "every address there is" in provision_refused(postgresql_allowed_addresses=[address])[0]
+
+
+def test_nobody_is_not_a_fleet_either():
+    (sentence,) = provision_refused(postgresql_allowed_addresses=[])
+    assert "nobody could connect" in sentence
+    assert provision_refused(postgresql_allowed_addresses=[], postgresql_host="/run/postgresql") == []
+
+
+@pytest.mark.parametrize(("address", "good"), [("*", True), ("localhost", True), ("192.0.2.21", True), ("eth0", False)])
+def test_where_the_server_may_listen(address: str, good: bool):
+    found = provision_refused(postgresql_listen_addresses=[address])
+    assert (found == []) is good
+    assert good or f"postgresql_listen_addresses has '{address}'" in found[0]
+
+
+@pytest.mark.parametrize("locale", ["", "C UTF-8", "x'y"])
+def test_a_locale_that_is_none(locale: str):
+    assert f"postgresql_locale is '{locale}'" in provision_refused(postgresql_locale=locale)[0]
+
+
+def test_without_a_name_the_groups_are_explained():
+    found = provision_refused(app_name="")
+    assert "app_name is not set" in found[0] and "group_vars/all" in found[1]

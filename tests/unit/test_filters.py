@@ -13,6 +13,8 @@ from ansible_collections.decant.flask.plugins.filter import quoting
 from ansible_collections.decant.flask.plugins.module_utils import envfile
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import create_engine
+from sqlalchemy.engine import make_url
 
 TEXT = st.text(st.characters(min_codepoint=32, exclude_categories=("Cs",)), max_size=40)
 
@@ -22,12 +24,19 @@ def test_every_filter_is_known_by_its_own_name():
     assert sorted(filters) == sorted(
         [
             "backup_line",
+            "backend_addresses",
+            "database_host",
             "dotenv",
             "env_salt",
             "hook_paths",
             "lock_line",
             "migration_lines",
             "nginx_value",
+            "pg_hba",
+            "pg_listen",
+            "pg_value",
+            "postgresql_cluster",
+            "postgresql_url",
             "probe_words",
             "release_line",
             "sqlite_path",
@@ -299,3 +308,171 @@ def test_a_backup_as_a_line():
     assert quoting.backup_line({**record, "revision": [], "release": ""}).endswith(
         "schema none  40 KiB  of release unknown"
     )
+
+
+# --- PostgreSQL ----------------------------------------------------------------------------------
+
+DATABASE = {
+    "postgresql_host": "db.example.org",
+    "postgresql_port": 5432,
+    "postgresql_database": "projects",
+    "postgresql_user": "projects",
+    "postgresql_password": "p@ss/w:rd?#%25 +&=\u00e9",
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "driver", "url"),
+    [
+        ({}, "psycopg", "postgresql+psycopg://projects:simple@db.example.org:5432/projects"),
+        ({}, "psycopg2", "postgresql+psycopg2://projects:simple@db.example.org:5432/projects"),
+        ({}, "", "postgresql://projects:simple@db.example.org:5432/projects"),
+        ({"postgresql_port": 5433}, "pg8000", "postgresql+pg8000://projects:simple@db.example.org:5433/projects"),
+        (
+            {"postgresql_host": "2001:db8::1"},
+            "psycopg",
+            "postgresql+psycopg://projects:simple@[2001:db8::1]:5432/projects",
+        ),
+        (
+            {"postgresql_host": "/run/postgresql"},
+            "psycopg",
+            "postgresql+psycopg://projects:simple@/projects?host=/run/postgresql&port=5432",
+        ),
+        (
+            {"postgresql_host": "/run/postgresql"},
+            "pg8000",
+            "postgresql+pg8000://projects:simple@/projects?unix_sock=/run/postgresql/.s.PGSQL.5432",
+        ),
+    ],
+)
+def test_the_url_of_a_database(changes: dict[str, Any], driver: str, url: str):
+    assert quoting.postgresql_url({**DATABASE, "postgresql_password": "simple", **changes}, driver) == url
+
+
+@given(password=TEXT.filter(bool), user=TEXT.filter(bool))
+def test_sqlalchemy_reads_back_what_went_in(password: str, user: str):
+    url = make_url(
+        quoting.postgresql_url({**DATABASE, "postgresql_password": password, "postgresql_user": user}, "psycopg")
+    )
+    assert (url.username, url.password) == (user, password)
+    assert (url.host, url.port, url.database) == ("db.example.org", 5432, "projects")
+
+
+def test_the_driver_gets_the_socket_and_the_password():
+    url = make_url(quoting.postgresql_url({**DATABASE, "postgresql_host": "/run/postgresql"}, "psycopg"))
+    _, words = create_engine(url).dialect.create_connect_args(url)
+    assert (words["host"], str(words["port"]), words["dbname"]) == ("/run/postgresql", "5432", "projects")
+    assert words["password"] == DATABASE["postgresql_password"]
+
+
+@pytest.mark.parametrize(
+    ("groups", "host", "addresses"),
+    [
+        ({}, "", []),
+        ({"backend": ["web1"]}, "", ["192.0.2.11"]),
+        ({"backend": ["web1", "web2"], "database": ["db"]}, "192.0.2.21", ["192.0.2.11", "web2"]),
+        ({"backend": ["web1"], "database": ["web2"]}, "web2", ["192.0.2.11"]),
+        ({"backend": ["web1"], "database": ["web1"]}, "/run/postgresql", ["192.0.2.11"]),
+        ({"backend": ["web1", "web2"], "database": ["web1"]}, "192.0.2.11", ["192.0.2.11", "web2"]),
+    ],
+)
+def test_who_talks_to_whom(groups: dict[str, list[str]], host: str, addresses: list[str]):
+    hostvars = {"web1": {"ansible_host": "192.0.2.11"}, "web2": {}, "db": {"ansible_host": "192.0.2.21"}}
+    assert quoting.database_host(groups, hostvars) == host
+    assert quoting.backend_addresses(groups, hostvars) == addresses
+
+
+MAIN = "15 main 5432 online postgres /var/lib/postgresql/15/main /var/log/postgresql/postgresql-15-main.log\n"
+NEXT = "17 main 5433 down postgres /var/lib/postgresql/17/main /var/log/postgresql/postgresql-17-main.log\n"
+
+
+@pytest.mark.parametrize(
+    ("listing", "port", "found"),
+    [
+        (MAIN, 5432, ("15", 5432)),
+        (MAIN, 6000, ("15", 5432)),  # it is the only one, and will be moved
+        (MAIN + NEXT, 5432, ("15", 5432)),
+        (MAIN + NEXT, 5433, ("17", 5433)),
+    ],
+)
+def test_which_cluster(listing: str, port: int, found: tuple[str, int]):
+    cluster = quoting.postgresql_cluster(listing, port)
+    assert (cluster["version"], cluster["port"], cluster["name"]) == (*found, "main")
+
+
+@pytest.mark.parametrize(
+    ("listing", "has"), [("", "none"), (MAIN + NEXT, "15/main on port 5432, 17/main on port 5433")]
+)
+def test_no_cluster_to_choose(listing: str, has: str):
+    with pytest.raises(AnsibleFilterError) as refusal:
+        quoting.postgresql_cluster(listing, 6000)
+    assert has in str(refusal.value) and "Set postgresql_port" in str(refusal.value)
+
+
+RULES = "# A comment of Debian's\nlocal   all             postgres                                peer\n"
+SHOP = """\
+# BEGIN decant shop
+# listen *
+local shop shop scram-sha-256
+host shop shop 192.0.2.0/28 scram-sha-256
+host shop shop 192.0.2.99/32 scram-sha-256
+host shop shop 2001:db8::1/128 scram-sha-256
+# END decant shop
+"""
+
+
+def test_the_rules_of_a_backend_stand_first():
+    addresses = ["192.0.2.99", "192.0.2.0/28", "2001:db8::1", "192.0.2.99/32"]
+    assert quoting.pg_hba(RULES, "shop", "shop", "shop", addresses, ["*"]) == SHOP + RULES
+
+
+def test_an_address_that_left_is_gone_and_nothing_else_is():
+    before = quoting.pg_hba(RULES, "shop-api", "shop_api", "shop_api", ["192.0.2.5"], ["localhost"])
+    both = quoting.pg_hba(before, "shop", "shop", "shop", ["192.0.2.11", "192.0.2.12"], ["*"])
+    after = quoting.pg_hba(both, "shop", "shop", "shop", ["192.0.2.11"], ["*"])
+    assert "192.0.2.12" not in after and "192.0.2.5" in after and after.endswith(RULES)
+    assert after.count("# BEGIN") == 2
+
+
+@pytest.mark.parametrize("text", ["", RULES, SHOP + RULES, RULES + SHOP + RULES])
+def test_the_same_rules_again_are_the_same_file(text: str):
+    once = quoting.pg_hba(text, "shop", "shop", "shop", ["192.0.2.11"], ["*"])
+    assert quoting.pg_hba(once, "shop", "shop", "shop", ["192.0.2.11"], ["*"]) == once
+    assert once.count("# BEGIN decant shop\n") == 1
+
+
+def test_two_backends_do_not_take_turns():
+    """One server, two inventories: neither run changes what the other has written."""
+    first = quoting.pg_hba(RULES, "shop", "shop", "shop", ["192.0.2.11"], ["*"])
+    both = quoting.pg_hba(first, "blog", "blog", "blog", ["192.0.2.12"], ["localhost"])
+    assert quoting.pg_hba(both, "shop", "shop", "shop", ["192.0.2.11"], ["*"]) == both
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ([], []),
+        ([["localhost"]], ["localhost"]),
+        ([["localhost"], ["*"]], ["*"]),
+        ([["localhost", "192.0.2.21"], ["192.0.2.22", "localhost"]], ["192.0.2.21", "192.0.2.22", "localhost"]),
+    ],
+)
+def test_a_server_listens_for_all_of_its_backends(asked: list[list[str]], found: list[str]):
+    text = RULES
+    for number, listen in enumerate(asked):
+        text = quoting.pg_hba(text, f"shop{number}", "shop", "shop", ["192.0.2.11"], listen)
+    assert quoting.pg_listen(text) == found
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        ("*", "'*'"),
+        (["localhost", "192.0.2.21"], "'localhost, 192.0.2.21'"),
+        (5432, "'5432'"),
+        ("it's", "'it''s'"),
+        ([], "''"),
+    ],
+)
+def test_a_value_of_postgresql_conf(value: Any, written: str):
+    assert quoting.pg_value(value) == written

@@ -12,6 +12,7 @@ from ansible_collections.decant.flask.plugins.plugin_utils import locks
 from ansible_collections.decant.flask.plugins.plugin_utils.sources import Entry, SourceError
 
 SETTINGS: dict[str, Any] = {
+    "app_database": "sqlite",
     "app_shared_paths": [],
     "app_subdir": "",
     "app_factory": "app:create_app()",
@@ -169,6 +170,47 @@ def test_a_worker_class_demands_its_package(worker: str):
         PINNED,
     ]
     assert describe({"requirements.txt": f"{worker}\n".encode()}, gunicorn_worker_class=worker)
+
+
+@pytest.mark.parametrize(
+    ("line", "driver"),
+    [
+        ("psycopg[binary]==3.3.9", "psycopg"),
+        ("psycopg", "psycopg"),
+        ("psycopg2==2.9.12", "psycopg2"),
+        ("psycopg2-binary==2.9.12", "psycopg2"),
+        ("Psycopg2_Binary", "psycopg2"),
+        ("pg8000>=1.31", "pg8000"),
+        ("psycopg2\npsycopg", "psycopg"),
+    ],
+)
+def test_the_driver_is_the_one_in_the_lock(line: str, driver: str):
+    lock = describe({"requirements.txt": f"flask\n{line}\n".encode()}, app_database="postgresql")
+    assert lock["driver"] == driver
+
+
+def test_the_driver_of_a_uv_lock_and_of_what_the_inventory_adds():
+    uv_lock = UV_LOCK + b'[[package]]\nname = "psycopg"\nversion = "3.3.9"\n'
+    assert describe({"pyproject.toml": PYPROJECT, "uv.lock": uv_lock})["driver"] == "psycopg"
+    assert describe({"requirements.txt": b"flask\n"}, venv_extra_packages=["pg8000==1.31.5"])["driver"] == "pg8000"
+
+
+@pytest.mark.parametrize("line", ["flask", "psycopg-pool", "asyncpg", "# psycopg", "psycopg-binary"])
+def test_postgresql_without_a_driver(line: str):
+    files = {"requirements.txt": f"{line}\n".encode()}
+    with pytest.raises(SourceError) as refusal:
+        describe(files, app_database="postgresql")
+    assert "app_database is 'postgresql', and the backend requires no driver" in str(refusal.value)
+    assert "Add psycopg[binary] to the backend's requirements" in str(refusal.value)
+    assert describe(files)["driver"] == ""
+    assert (
+        describe(files, app_database="postgresql", app_env={"DATABASE_URL": "postgresql+asyncpg://x"})["driver"] == ""
+    )
+
+
+def test_a_driver_alone_changes_no_name_of_an_environment():
+    files = {"requirements.txt": b"psycopg\n"}
+    assert name_of(files) == name_of(files, app_database="postgresql")
 
 
 @pytest.mark.parametrize("worker", ["sync", "gthread", "mypackage.Worker"])

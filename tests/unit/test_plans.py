@@ -370,6 +370,18 @@ def test_a_first_plan():
     assert plan["venv_known"] is False
 
 
+@pytest.mark.parametrize(
+    ("changes", "keys"),
+    [
+        ({"app_database": "postgresql"}, ["API_TOKEN", "DATABASE_URL", "SECRET_KEY"]),
+        ({"app_database": "postgresql", "app_env": {"DATABASE_URL": "postgresql://db/x"}}, ["API_TOKEN", "SECRET_KEY"]),
+        ({"app_database": "sqlite"}, ["API_TOKEN", "SECRET_KEY"]),
+    ],
+)
+def test_a_url_with_a_password_is_a_secret(changes: dict[str, Any], keys: list[str]):
+    assert make(**changes)["secret_keys"] == keys
+
+
 def test_a_second_plan_needs_nothing():
     plan = make(serving(make()))
     assert (plan["needed"], plan["reasons"], plan["tidy"]) == (False, [], False)

@@ -132,7 +132,9 @@ def test_a_role_is_whole(role: str, part: str):
 
 @pytest.mark.parametrize("role", sorted(set(ROLES) - {"app", "lock"}))
 def test_every_role_builds_on_app(role: str):
-    assert load(f"roles/{role}/meta/main.yml")["dependencies"] == [{"role": "decant.flask.app"}]
+    """But for the database's: its hosts get neither the backend's user nor its directories."""
+    wanted = [] if role == "postgresql" else [{"role": "decant.flask.app"}]
+    assert load(f"roles/{role}/meta/main.yml")["dependencies"] == wanted
 
 
 TASKS = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("roles/*/tasks/*.yml"))
@@ -216,8 +218,9 @@ def internal_names() -> dict[str, set[str]]:
     for path in ROOT.glob("roles/*/vars/*.yml"):
         for name in yaml.safe_load(path.read_text()):
             found.setdefault(name, set()).add(path.parts[-3])
-    for path in [*ROOT.glob("roles/*/tasks/*.yml"), ROOT / "playbooks/deploy.yml"]:
-        role = path.parts[-3] if path.parts[-2] == "tasks" else "app"
+    playbooks = {ROOT / "playbooks/deploy.yml": "app", ROOT / "playbooks/provision.yml": "postgresql"}
+    for path in [*ROOT.glob("roles/*/tasks/*.yml"), *playbooks]:
+        role = playbooks.get(path) or path.parts[-3]
         for name in re.findall(r"(?:register|loop_var): (\w+)", path.read_text()):
             found.setdefault(name, set()).add(role)
     return found
@@ -384,7 +387,8 @@ def test_filters_are_documented(name: str):
 
 @pytest.mark.parametrize("name", sorted(FilterModule().filters()))
 def test_no_filter_is_dead(name: str):
-    assert any(f"decant.flask.{name}" in read(path) for path in USERS)
+    defaults = [str(path.relative_to(ROOT)) for path in ROOT.glob("roles/*/defaults/main.yml")]
+    assert any(f"decant.flask.{name}" in read(path) for path in (*USERS, *defaults))
 
 
 # --- what runs on hosts --------------------------------------------------------------------------
@@ -432,3 +436,24 @@ def test_versions():
     assert re.fullmatch(r">=2\.\d+(\.\d+)?", requires), "a floor and no ceiling"
     for role in ROLES:
         assert load(f"roles/{role}/meta/main.yml")["galaxy_info"]["min_ansible_version"] in requires
+
+
+# --- collections of others -----------------------------------------------------------------------
+
+
+def test_a_deploy_needs_ansible_core_alone():
+    assert load("galaxy.yml")["dependencies"] == {}
+    for path in (p for p in USERS if "roles/postgresql/" not in p):
+        assert "community." not in read(path)
+
+
+def test_only_included_tasks_use_another_collection():
+    """An imported one is read with the play: without the collection, Ansible would speak before the contract can."""
+    users = [path for path in TASKS if re.search(r"^\s+community\.", read(path), re.MULTILINE)]
+    assert users == ["roles/postgresql/tasks/database.yml"]
+    assert "include_tasks: database.yml" in read("roles/postgresql/tasks/main.yml")
+
+
+def test_the_tests_run_with_a_version_that_users_may_have():
+    pinned = re.search(r"version=(\d+)", read("bin/lib/setup.sh")).group(1)
+    assert pinned == "12" and "ansible-core==2.19." in read("requirements-test.txt"), "ansible 12 carries core 2.19"

@@ -6,6 +6,7 @@ One ansible-playbook run renders them all: each variable set is a host, and noth
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -132,6 +133,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
         groups[fleet] = {"hosts": dict.fromkeys(names)}
         hosts |= {name: {**MINIMUM, **given} for name, (given, *_) in zip(names, members)}
     fixed = {"__app_plan": PLAN, "__app_host": STATE, "__app_source": {"source": {"id": ID}}}
+    fixed["__postgresql_rules"] = {"content": base64.b64encode(b"local all postgres peer\n").decode()}
     for name, values in hosts.items():
         (work / f"host_vars/{name}.yml").write_text(yaml.safe_dump({**fixed, **values}))
     (work / "hosts.yml").write_text(yaml.safe_dump({"all": {"children": groups}}))
@@ -581,3 +583,12 @@ def test_the_catch_all_is_the_same_for_every_backend_of_a_port(rendered: dict[st
 def test_one_id_for_all_and_one_migration_per_database(run: dict[str, dict[str, Any]], fleet: str):
     decided = [run[f"{fleet}-{number}"] for number in range(len(FLEETS[fleet]))]
     assert decided == [{"id": release, "migrates": migrates} for _, release, migrates in FLEETS[fleet]]
+
+
+# --- PostgreSQL ----------------------------------------------------------------------------------
+
+
+def test_the_servers_settings(rendered: dict[str, dict[str, str]]):
+    text = rendered["minimum"]["roles/postgresql/templates/decant.conf.j2"]
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    assert lines == ["listen_addresses = '*'", "port = 5432", "password_encryption = 'scram-sha-256'"]
