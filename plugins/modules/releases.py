@@ -74,38 +74,14 @@ schema:
   type: dict
 """
 
-import json
 import os
-import re
-import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.decant.flask.plugins.module_utils import envfile
-from ansible_collections.decant.flask.plugins.module_utils.host import CommandError, run
-from ansible_collections.decant.flask.plugins.module_utils.layout import SECRETS_FILE, Layout, seconds_since
+from ansible_collections.decant.flask.plugins.module_utils.host import CommandError
+from ansible_collections.decant.flask.plugins.module_utils.layout import Layout
+from ansible_collections.decant.flask.plugins.module_utils.readers import database_revision, describe
 from ansible_collections.decant.flask.plugins.module_utils.retention import GOOD
-
-SHOWN = re.compile(r"^decant-migrate: (\{.*\})$", re.MULTILINE)
-
-
-def describe(layout: Layout, release_id: str) -> dict[str, Any]:
-    """One line of the list."""
-    record = layout.manifest(release_id)
-    source = record.get("source", {})
-    staged = time.strptime(release_id[:16], "%Y%m%dT%H%M%SZ") if re.match(r"\d{8}T\d{6}Z", release_id) else None
-    age = seconds_since(time.strftime("%Y-%m-%dT%H:%M:%SZ", staged)) if staged else None
-    return {
-        "id": release_id,
-        "outcome": record.get("outcome", "unfinished"),
-        "version": source.get("version", ""),
-        "commit": (record.get("parts", {}).get("commit") or source.get("revision", ""))[:12],
-        "age_seconds": age,
-        "schema": ",".join(record.get("migration", {}).get("after", [])),
-        "reason": record.get("reason", ""),
-        "live_at": record.get("live_at", ""),
-        "current": release_id == layout.current_id(),
-    }
 
 
 def last_good(releases: list[dict[str, Any]], current: str) -> str:
@@ -132,29 +108,6 @@ def problem(layout: Layout, releases: list[dict[str, Any]], target: str, current
     if not os.path.exists(f"{layout.release(target)}/venv/bin/python"):
         return f"The virtual environment of {target} is gone. Deploy that version instead."
     return ""
-
-
-def database_revision(layout: Layout, user: str, current: str) -> list[str] | None:
-    """The revisions that the database has now, as the release that serves reads them; None for one without migrations."""
-    record = layout.manifest(current)
-    if "migration" not in record:
-        return None
-    with open(f"{layout.release(current)}/{SECRETS_FILE}", encoding="utf-8") as stream:
-        env = envfile.parse(stream.read())
-    done = run(
-        [
-            f"{layout.release(current)}/venv/bin/python",
-            f"{layout.root}/bin/decant-migrate",
-            "--show",
-            "--directory",
-            record.get("migrate_directory", "migrations"),
-        ],
-        env={**env, "FLASK_SKIP_DOTENV": "1", "PYTHONDONTWRITEBYTECODE": "1"},
-        cwd=layout.code(current, record.get("subdir", "")),
-        user=user,
-        timeout=120,
-    )
-    return json.loads(SHOWN.findall(done.stdout)[-1])["now"]
 
 
 def main() -> None:
