@@ -13,7 +13,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs/variables.md"
-ROLES = ("app", "release", "venv", "dotenv", "migrate", "gunicorn", "nginx", "health", "rollback")
+ROLES = ("app", "release", "venv", "dotenv", "migrate", "gunicorn", "nginx", "health", "rollback", "status")
 HEAD = """# Variables
 
 Every input of every role, generated from `roles/*/meta/argument_specs.yml` by `tools/variables.py`. A variable that begins

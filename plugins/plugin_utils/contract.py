@@ -56,6 +56,7 @@ MINIMUM = {
     "nginx_proxy_send_timeout_seconds": 1,
     "nginx_static_max_age_seconds": 0,
     "release_keep": 2,
+    "status_history": 0,
     "venv_timeout_seconds": 1,
 }
 INSECURE = {

@@ -17,7 +17,7 @@ from ansible.errors import AnsibleActionFail, AnsibleUndefinedVariable
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 ROLES = ("app", "release", "venv", "dotenv", "migrate", "gunicorn", "nginx", "health")
-VERBS = ("rollback",)  # roles of the other playbooks
+VERBS = ("rollback", "status")  # roles of the other playbooks
 COMMAND_LINE = ("release_id", "release_list")  # what only a command line says: -e release_id=...
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
