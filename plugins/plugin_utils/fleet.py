@@ -20,6 +20,25 @@ COLUMNS = (
     "backup",
     "drift",
 )
+# What is known of a host, in the order of the JSON; null where it is not.
+KEYS = (
+    "host",
+    "state",
+    "release",
+    "version",
+    "commit",
+    "age_seconds",
+    "live_at",
+    "schema",
+    "env",
+    "unit",
+    "lock",
+    "health",
+    "timer",
+    "backup",
+    "drift",
+    "history",
+)
 NOTHING = "-"
 SHORT = 8  # digits of a hash that tell two apart
 
@@ -45,13 +64,9 @@ def row(host: str, found: Mapping[str, Any], now: str) -> dict[str, Any]:
     status = found.get("status")
     if not status:
         away = bool(found.get("unreachable"))
-        why = last_line(str(found.get("msg") or "")) or "an earlier step of this run failed on it"
         verb = "cannot be reached" if away else "cannot be read"
-        return {
-            "host": host,
-            "state": "unreachable" if away else "unreadable",
-            "drift": [f"{host} {verb}: {sentence(why)}"],
-        }
+        said = f"{host} {verb}: {sentence(reason(str(found.get('msg') or '')))}"
+        return {**dict.fromkeys(KEYS), "host": host, "state": "unreachable" if away else "unreadable", "drift": [said]}
     return {
         "host": host,
         "state": "serving" if status["id"] else "empty",
@@ -72,9 +87,12 @@ def row(host: str, found: Mapping[str, Any], now: str) -> dict[str, Any]:
     }
 
 
-def last_line(text: str) -> str:
-    """The last line of a message, where ssh says what happened."""
-    return ([line.strip() for line in text.splitlines() if line.strip()] or [""])[-1]
+def reason(text: str) -> str:
+    """Of a message the words that tell: those of ssh, else the last line."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not lines:
+        return "an earlier step of this run failed on it"
+    return "ssh: " + lines[-1].split("ssh: ")[-1] if "ssh: " in lines[-1] else lines[-1]
 
 
 def sentence(text: str) -> str:

@@ -466,6 +466,7 @@ def test_the_lines():
         ".env      +APP_CONFIG +DATABASE_URL -OLD ~SECRET_KEY",
         "migrate   flask db upgrade, before the switch",
         "gunicorn  5 gthread workers, 4 threads each; gate: 3 x 200 from /api/health; then the switch",
+        "restart   starts projects@<id>; stops nothing",
     ]
 
 
