@@ -30,7 +30,7 @@ BIN = Path(sys.executable).parent
 CACHE = Path(os.environ["DECANT_CACHE"])
 RUNNING: set[subprocess.Popen[bytes]] = set()
 STOPPING = threading.Event()
-SLOW_FIRST = ("failures", "rollback", "alternative", "default", "collection")
+SLOW_FIRST = ("failures", "status", "rollback", "alternative", "default", "collection")
 
 
 @dataclass
