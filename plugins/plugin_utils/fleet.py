@@ -4,6 +4,7 @@ as it should be one sentence each."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -237,6 +238,11 @@ def health_cell(health: Mapping[str, Any] | None, timer: Mapping[str, Any]) -> s
     return f"{verdict}, timer {timer['result']} {timer['seconds_ago']} s ago"
 
 
+def flat(text: Any) -> str:
+    """Text of a host or of a person on one line, without what a terminal would obey."""
+    return re.sub(r"[\s\x00-\x1f\x7f-\x9f]+", " ", str(text)).strip()
+
+
 def aligned(rows: list[list[str]]) -> list[str]:
     """Lines whose columns begin below each other."""
     widths = [max(len(line[column]) for line in rows) for column in range(len(rows[0]))]
@@ -247,12 +253,12 @@ def text(found: Mapping[str, Any]) -> str:
     """The report as a person reads it: the table, the messages of locks, the drifts, the histories."""
     rows = found["hosts"]
     lines = [f"{found['app']} at {found['at']}", ""]
-    lines += aligned([list(COLUMNS), *[cells(entry) for entry in rows]])
+    lines += aligned([list(COLUMNS), *[[flat(cell) for cell in cells(entry)] for entry in rows]])
     locked = [(entry["host"], entry["lock"]) for entry in rows if entry.get("lock") and entry["lock"]["message"]]
-    lines += [f"\n{host} is locked by {lock['owner']}: {lock['message']}" for host, lock in locked]
+    lines += [f"\n{host} is locked by {flat(lock['owner'])}: {flat(lock['message'])}" for host, lock in locked]
     sentences = [*found["fleet"], *[line for entry in rows for line in entry["drift"]]]
     if sentences:
-        lines += ["", "drift:", *[f"  {number}. {line}" for number, line in enumerate(sentences, 1)]]
+        lines += ["", "drift:", *[f"  {number}. {flat(line)}" for number, line in enumerate(sentences, 1)]]
     for entry in rows:
         if entry.get("history"):
             lines += ["", f"history of {entry['host']}:"]
@@ -267,4 +273,4 @@ def event_cells(event: Mapping[str, Any]) -> list[str]:
     more += [f"in {seconds} s"] if seconds is not None else []
     more += [f"{event['phase']}: {event.get('reason', '')}"] if event.get("phase") else []
     known = [str(event.get(key) or NOTHING) for key in ("at", "event", "outcome", "release", "who")]
-    return [*known, "; ".join(" ".join(part.split()) for part in more)]
+    return [flat(cell) for cell in (*known, "; ".join(more))]
