@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import yaml
-from testing import GROUP, ROOT, STATE, App, Run, connections, deploy, play, source_copy, until
+from testing import GROUP, ROOT, STATE, App, Run, command, connections, deploy, play, source_copy, until
 
 MIGRATION = '''"""A table that only the newer release knows."""
 
@@ -147,6 +147,20 @@ def test_the_json_is_the_table(app: App) -> None:
     assert (web["timer"]["result"], rows["web"]["health"].split()[:3]) == ("success", ["healthy,", "timer", "success"])
 
 
+def test_a_program_reads_stdout(app: App) -> None:
+    """With the collection's callback: JSON alone on stdout, errors beside it, and the run's own end."""
+    environment = {**os.environ, "ANSIBLE_STDOUT_CALLBACK": "decant.flask.bare"}
+    pipes: dict[str, Any] = {"capture_output": True, "text": True, "cwd": ROOT, "env": environment}
+    asked = command("playbooks/status.yml", status_format="json")
+    done = subprocess.run(asked, check=True, **pipes)
+    assert json.loads(done.stdout)["drifts"] == 0
+    with changed(app, "touch /srv/projects/.pending-units", "rm /srv/projects/.pending-units"):
+        done = subprocess.run(asked, check=False, **pipes)
+    assert done.returncode != 0
+    assert json.loads(done.stdout)["drifts"] == 1
+    assert "One thing is not as it should be" in done.stderr
+
+
 def test_a_file_that_cannot_be_written() -> None:
     run = status(status_file="/nonexistent/status.json").refused()
     assert "status_file is '/nonexistent/status.json'" in run.says()
@@ -247,8 +261,8 @@ def test_an_instance_that_does_not_answer(app: App) -> None:
 
 def test_a_schema_that_is_not_at_the_head(app: App) -> None:
     set_to = "import sqlite3; c = sqlite3.connect('/srv/projects/shared/projects.db'); c.execute('update alembic_version set "
-    command = f'runuser -u projects -- python3 -c "{set_to}version_num = {{}}\'); c.commit()"'
-    with changed(app, command.format('\\"0002\\"'), command.format('\\"0003\\"')):
+    update = f'runuser -u projects -- python3 -c "{set_to}version_num = {{}}\'); c.commit()"'
+    with changed(app, update.format('\\"0002\\"'), update.format('\\"0003\\"')):
         run = status().refused()
     assert drifts(run) == [f"web: the database is at 0002, and the head of {app.current()} is 0003."]
     assert table(run)["web"]["schema"] == "0002, head 0003"
