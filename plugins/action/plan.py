@@ -87,9 +87,8 @@ def make(
         else envfile.digest(str(environment.get("SECRET_KEY", "")), "DATABASE_URL", str(environment["DATABASE_URL"])),
         "running": host["current"]["running"],
         "tidy": not reasons and plans.unfinished(host),
-        "commits": commits,
     }
-    return {**plan, "lines": plans.lines(v, host, source, plan)}
+    return {**plan, "lines": plans.lines(v, host, source, plan, commits)}
 
 
 def unplanned(host: dict[str, Any]) -> dict[str, Any]:

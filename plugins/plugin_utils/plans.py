@@ -167,7 +167,11 @@ def release_problems(v: Mapping[str, Any], host: Mapping[str, Any], source: Mapp
 
 
 def lines(
-    v: Mapping[str, Any], host: Mapping[str, Any], source: Mapping[str, Any], plan: Mapping[str, Any]
+    v: Mapping[str, Any],
+    host: Mapping[str, Any],
+    source: Mapping[str, Any],
+    plan: Mapping[str, Any],
+    commits: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """The plan as a person reads it. `<id>` stands for the release's id, which all hosts agree on after their plans."""
     if not plan["needed"]:
@@ -186,7 +190,7 @@ def lines(
     return [
         f"release   <id> (now: {plan['current'] or 'none'}): {'; '.join(plan['reasons'])}",
         f"source    {source['kind']} {what} at {source['revision'][:12]}{subject}",
-        *commit_lines(plan["commits"]),
+        *commit_lines(commits),
         f"packages  {'to install: ' + packages if packages else 'all there'}",
         f"venv      {plan['lock']}: {venv}, Python {host['python_version']}",
         f".env      {' '.join(changes) or 'unchanged'}",
