@@ -30,7 +30,16 @@ BIN = Path(sys.executable).parent
 CACHE = Path(os.environ["DECANT_CACHE"])
 RUNNING: set[subprocess.Popen[bytes]] = set()
 STOPPING = threading.Event()
-SLOW_FIRST = ("failures", "fleet", "rollback", "alternative", "default", "collection")
+SLOW_FIRST = (
+    "fleet",
+    "failures",
+    "database",
+    "status",
+    "rollback",
+    "alternative",
+    "default",
+    "collection",
+)
 
 
 @dataclass

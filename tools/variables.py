@@ -13,7 +13,22 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs/variables.md"
-ROLES = ("app", "release", "venv", "dotenv", "migrate", "gunicorn", "nginx", "health", "rollback", "postgresql")
+ROLES = (
+    "lock",
+    "app",
+    "release",
+    "venv",
+    "dotenv",
+    "migrate",
+    "gunicorn",
+    "nginx",
+    "health",
+    "backup",
+    "rollback",
+    "restore",
+    "status",
+    "postgresql",
+)
 HEAD = """# Variables
 
 Every input of every role, generated from `roles/*/meta/argument_specs.yml` by `tools/variables.py`. A variable that begins

@@ -12,7 +12,7 @@ import yaml
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.decant.flask.plugins.module_utils import envfile
-from ansible_collections.decant.flask.plugins.plugin_utils import contract, locks, plans, settings
+from ansible_collections.decant.flask.plugins.plugin_utils import contract, locks, plans, settings, sources
 
 
 class ActionModule(ActionBase):
@@ -33,14 +33,34 @@ class ActionModule(ActionBase):
                 f"{task_vars['inventory_hostname']} cannot take this deploy; nothing on it was changed.\n{listing}"
             )
         result["changed"] = False
-        result["plan"] = make(v, host, source, environment) if source else unplanned(host)
+        result["plan"] = make(v, host, source, environment, history(v, host, source)) if source else unplanned(host)
         return result
 
 
+def history(v: dict[str, Any], host: dict[str, Any], source: dict[str, Any]) -> dict[str, Any] | None:
+    """The commits between the release that serves and the one that is wanted; None where there is nothing to compare.
+
+    git is asked only when the commit is another one.
+    """
+    current = host["current"]
+    old = current["manifest"].get("parts", {}).get("commit", "")
+    if source["kind"] != "git" or not current["manifest"] or old == source["commit"]:
+        return None
+    mirror = sources.mirror_of(v["app_repo"], os.path.expanduser(v["release_cache"]))
+    return {"old": old, "found": sources.commits_between(mirror, old, source["commit"]) if old else None}
+
+
 def make(
-    v: dict[str, Any], host: dict[str, Any], source: dict[str, Any], environment: dict[str, Any]
+    v: dict[str, Any],
+    host: dict[str, Any],
+    source: dict[str, Any],
+    environment: dict[str, Any],
+    commits: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The plan for one host."""
+    """The plan for one host.
+
+    :param commits: what history() found.
+    """
     workers, threads = plans.concurrency(v, host["cpus"])
     text = envfile.render(environment)
     lock = locks.lock_hash(source["lock"], host["python_version"], v["venv_installer"])
@@ -68,7 +88,7 @@ def make(
         "running": host["current"]["running"],
         "tidy": not reasons and plans.unfinished(host),
     }
-    return {**plan, "lines": plans.lines(v, host, source, plan)}
+    return {**plan, "lines": plans.lines(v, host, source, plan, commits)}
 
 
 def secret_keys(v: dict[str, Any]) -> set[str]:

@@ -12,7 +12,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.decant.flask.plugins.module_utils.requirements_txt import RequirementsError
-from ansible_collections.decant.flask.plugins.plugin_utils import locks, settings, sources
+from ansible_collections.decant.flask.plugins.plugin_utils import locks, revisions, settings, sources
 
 
 class ActionModule(ActionBase):
@@ -25,15 +25,18 @@ class ActionModule(ActionBase):
         result = super().run(tmp, task_vars)
         v = settings.load(task_vars or {}, self._templar, self._loader)
         try:
-            result["source"] = resolve(v)
+            result["source"] = resolve(v, plan_only=self._task.check_mode)
         except (sources.SourceError, RequirementsError) as error:
             raise AnsibleActionFail(f"{error}\nNo host was changed.") from None
         result["changed"] = False
         return result
 
 
-def resolve(v: dict[str, Any]) -> dict[str, Any]:
-    """Fetch, check and pack the source that the settings name."""
+def resolve(v: dict[str, Any], plan_only: bool = False) -> dict[str, Any]:
+    """Fetch, check and pack the source that the settings name.
+
+    :param plan_only: also read the revisions of its migrations, which a plan names and a deploy finds out by running them.
+    """
     cache = os.path.expanduser(v["release_cache"])
     if v.get("app_repo"):
         found = sources.from_git(
@@ -59,6 +62,7 @@ def resolve(v: dict[str, Any]) -> dict[str, Any]:
         "digest": digest,
         "bytes": size,
         "lock": lock,
+        "revisions": revisions.read(files, str(v["migrate_directory"])) if plan_only and v["migrate_enabled"] else None,
         "revision": revision,
         "id": f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{revision[:7]}",
         "who": v.get("release_author") or f"{os.environ.get('SUDO_USER') or getpass.getuser()}@{socket.gethostname()}",

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.decant.flask.plugins.module_utils import envfile
-from ansible_collections.decant.flask.plugins.plugin_utils import contract, locking, plans, settings, steps
+from ansible_collections.decant.flask.plugins.plugin_utils import contract, fleet, locking, plans, settings, steps
 
 
 def dotenv(values: Mapping[str, Any]) -> str:
@@ -176,21 +176,13 @@ def probe_words(options: Mapping[str, Any]) -> list[str]:
 
 def release_line(release: Mapping[str, Any]) -> str:
     """One release as a line of a list: id, outcome, version, commit, age, schema."""
-    seconds = release["age_seconds"]
-    age = (
-        "?"
-        if seconds is None
-        else f"{seconds // 86400} d"
-        if seconds >= 172800
-        else f"{seconds // 3600} h {seconds % 3600 // 60} min"
-    )
     mark = "* " if release["current"] else "  "
     words = [
         release["id"],
         release["outcome"],
         release["version"],
         release["commit"],
-        age,
+        fleet.age(release["age_seconds"]),
         f"schema {release['schema'] or 'unknown'}",
     ]
     return mark + "  ".join(word for word in words if word) + (f"  ({release['reason']})" if release["reason"] else "")

@@ -29,13 +29,11 @@ def served(text: str) -> list[dict[str, str]]:
 
 
 def show(layout: Layout, user: str, release_id: str) -> dict[str, Any]:
-    """now, heads, database and fingerprint as a release sees them; empty for one without migrations.
+    """What a release reads of its database and of its own migrations: now, heads, database, fingerprint. Changes nothing.
 
-    :raises CommandError, OSError, ValueError: when the release cannot say.
+    :raises CommandError, subprocess.TimeoutExpired, OSError, ValueError: when it cannot be read.
     """
     record = layout.manifest(release_id)
-    if "migration" not in record:
-        return {}
     with open(f"{layout.release(release_id)}/{SECRETS_FILE}", encoding="utf-8") as stream:
         env = envfile.parse(stream.read())
     done = run(

@@ -96,6 +96,8 @@ class Layout:
         self.shared = f"{self.root}/shared"
         self.current = f"{self.root}/current"
         self.audit_log = f"{self.root}/deploys.jsonl"
+        # There before the backend's own directory is, and gone with a reboot.
+        self.lock_file = f"/run/decant/{name}.lock"
 
     def release(self, release_id: str) -> str:
         return f"{self.releases}/{release_id}"

@@ -110,6 +110,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.decant.flask.plugins.module_utils import database
 from ansible_collections.decant.flask.plugins.module_utils.host import CommandError, journal, run, systemctl
 from ansible_collections.decant.flask.plugins.module_utils.layout import Layout, file_digest
+from ansible_collections.decant.flask.plugins.module_utils.readers import migrates
 
 
 def find(records: list[dict[str, Any]], backup_id: str) -> dict[str, Any]:
@@ -141,7 +142,7 @@ def listed(layout: Layout, p: dict[str, Any]) -> dict[str, Any]:
     current, records = layout.current_id(), database.backups(layout)
     record = find(records, p["id"])
     after = layout.manifest(p["release"] or current).get("migration", {}).get("after")
-    shown = database.show(layout, p["user"], current) if current else {}
+    shown = database.show(layout, p["user"], current) if current and migrates(layout, current) else {}
     return {
         "backups": records,
         "current": current,

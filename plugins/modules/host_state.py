@@ -56,6 +56,10 @@ options:
     description: Key for the digests of the current release's environment. Without it they could be guessed from a log.
     type: str
     default: ""
+  schema:
+    description: Whether to read the revision of the database, which starts the backend's code once.
+    type: bool
+    default: false
 attributes:
   check_mode:
     description: Reads only, so it does the same in check mode.
@@ -92,13 +96,9 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.decant.flask.plugins.module_utils import envfile, nginx_conf
-from ansible_collections.decant.flask.plugins.module_utils.host import (
-    active_instances,
-    enabled_instances,
-    run,
-    systemctl,
-)
-from ansible_collections.decant.flask.plugins.module_utils.layout import SECRETS_FILE, Layout, file_digest
+from ansible_collections.decant.flask.plugins.module_utils.host import run, systemctl
+from ansible_collections.decant.flask.plugins.module_utils.layout import SECRETS_FILE, Layout
+from ansible_collections.decant.flask.plugins.module_utils.readers import current_state, schema, undrained
 
 PACKAGED_UNITS = ("/usr/lib/systemd/system", "/lib/systemd/system", "/run/systemd/generator")
 
@@ -183,50 +183,6 @@ def foreign_units(name: str) -> list[str]:
     return [f"{folder}/{unit}" for folder in PACKAGED_UNITS for unit in wanted if os.path.exists(f"{folder}/{unit}")]
 
 
-def current_state(layout: Layout) -> dict[str, Any]:
-    """The release that serves, and whether the host still has what its manifest says."""
-    release_id = layout.current_id()
-    if not release_id:
-        return {"id": "", "manifest": {}, "intact": False, "drift": [], "running": False, "enabled": []}
-    manifest = layout.manifest(release_id)
-    folder = layout.release(release_id)
-    drift = []
-    if not manifest:
-        drift.append("release.json is missing or unreadable")
-    for path, wanted in sorted(manifest.get("files", {}).items()):
-        if file_digest(path) != wanted:
-            drift.append(f"{path} is not what the release wrote")
-    env_path = f"{folder}/{SECRETS_FILE}"
-    if os.path.exists(env_path) and stat.S_IMODE(os.stat(env_path).st_mode) != 0o640:
-        drift.append(f"{env_path} has mode {stat.S_IMODE(os.stat(env_path).st_mode):04o}, not 0640")
-    if not os.path.exists(f"{folder}/venv/bin/python"):
-        drift.append(f"{folder}/venv is gone or broken")
-    running = all(
-        systemctl("is-active", unit, check=False) == "active"
-        for unit in (layout.service_unit(release_id), layout.socket_unit(release_id))
-    )
-    enabled = enabled_instances(layout)
-    return {
-        "id": release_id,
-        "manifest": manifest,
-        "intact": not drift,
-        "drift": drift,
-        "running": running,
-        "enabled": enabled,
-    }
-
-
-def undrained(layout: Layout, current: str) -> list[str]:
-    """Ids of the instances other than the current one that run, and that no drain is about to stop."""
-    found = []
-    for release_id in active_instances(layout):
-        unit = layout.drain_unit(release_id)
-        stopping = [systemctl("is-active", f"{unit}.{kind}", check=False) for kind in ("timer", "service")]
-        if release_id != current and not {"active", "activating"} & set(stopping):
-            found.append(release_id)
-    return found
-
-
 def env_digests(layout: Layout, release_id: str, salt: str) -> dict[str, str]:
     """Name -> salted digest of the current release's variables, so that a plan can name those that change.
     No value leaves the host."""
@@ -297,6 +253,7 @@ def read_state(p: dict[str, Any]) -> dict[str, Any]:
         "undrained": undrained(layout, current["id"]) if current["id"] else [],
         "current": current,
         "env_digests": env_digests(layout, current["id"], p["salt"]) if current["id"] else {},
+        "schema": schema(layout, p["user"], current["id"]) if p["schema"] else None,
         "sqlite_trouble": sqlite_trouble(layout, p["sqlite_path"]),
         "free_bytes": free_bytes(layout.root),
     }
@@ -315,6 +272,7 @@ def main() -> None:
             "server_names": {"type": "list", "elements": "str", "default": []},
             "sqlite_path": {"type": "str", "default": ""},
             "salt": {"type": "str", "default": "", "no_log": True},
+            "schema": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )

@@ -126,7 +126,6 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.decant.flask.plugins.module_utils.layout import Layout, atomic_write, now, seconds_since
 
-FOLDER = "/run/decant"
 KEPT = ("owner", "host", "pid", "token", "controller", "event", "message")
 
 
@@ -192,11 +191,12 @@ def main() -> None:
         supports_check_mode=True,
     )
     p = module.params
-    path = f"{FOLDER}/{p['name']}.lock"
+    layout = Layout(p["name"], p["root"])
+    path = layout.lock_file
     answer: dict[str, Any] = {"held_by": {}, "taken_over": {}, "broken": {}, "missing": False}
     if module.check_mode:
         module.exit_json(changed=False, **answer)
-    with guarded(FOLDER):
+    with guarded(os.path.dirname(path)):
         if p["state"] == "held":
             answer.update(take(path, p))
         else:
@@ -206,7 +206,7 @@ def main() -> None:
                 answer["broken"] = found if p["state"] == "broken" else {}
     if answer["broken"] and p["root"] and os.path.isdir(p["root"]):
         whose = {key: found.get(key, "") for key in ("owner", "host", "pid", "since")}
-        Layout(p["name"], p["root"]).audit(event="unlock", who=p["owner"], reason=p["reason"], lock=whose)
+        layout.audit(event="unlock", who=p["owner"], reason=p["reason"], lock=whose)
     # A lock that is taken and given back within a run is no change of the host.
     module.exit_json(changed=bool(answer["broken"]), **answer)
 

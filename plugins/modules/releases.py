@@ -75,34 +75,14 @@ schema:
 """
 
 import os
-import re
-import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.decant.flask.plugins.module_utils import database
+from ansible_collections.decant.flask.plugins.module_utils.database import backups
 from ansible_collections.decant.flask.plugins.module_utils.host import CommandError
-from ansible_collections.decant.flask.plugins.module_utils.layout import Layout, seconds_since
+from ansible_collections.decant.flask.plugins.module_utils.layout import Layout
+from ansible_collections.decant.flask.plugins.module_utils.readers import database_revision, describe
 from ansible_collections.decant.flask.plugins.module_utils.retention import GOOD
-
-
-def describe(layout: Layout, release_id: str) -> dict[str, Any]:
-    """One line of the list."""
-    record = layout.manifest(release_id)
-    source = record.get("source", {})
-    staged = time.strptime(release_id[:16], "%Y%m%dT%H%M%SZ") if re.match(r"\d{8}T\d{6}Z", release_id) else None
-    age = seconds_since(time.strftime("%Y-%m-%dT%H:%M:%SZ", staged)) if staged else None
-    return {
-        "id": release_id,
-        "outcome": record.get("outcome", "unfinished"),
-        "version": source.get("version", ""),
-        "commit": (record.get("parts", {}).get("commit") or source.get("revision", ""))[:12],
-        "age_seconds": age,
-        "schema": ",".join(record.get("migration", {}).get("after", [])),
-        "reason": record.get("reason", ""),
-        "live_at": record.get("live_at", ""),
-        "current": release_id == layout.current_id(),
-    }
 
 
 def last_good(releases: list[dict[str, Any]], current: str) -> str:
@@ -131,9 +111,9 @@ def problem(layout: Layout, releases: list[dict[str, Any]], target: str, current
     return ""
 
 
-def way_back(backups: list[dict[str, Any]], revision: list[str] | None) -> str:
+def way_back(records: list[dict[str, Any]], revision: list[str] | None) -> str:
     """Id of the newest backup at a revision; empty when there is none."""
-    found = [record["id"] for record in backups if revision is not None and record.get("revision") == revision]
+    found = [record["id"] for record in records if revision is not None and record.get("revision") == revision]
     return found[-1] if found else ""
 
 
@@ -156,13 +136,13 @@ def main() -> None:
     schema: dict[str, Any] = {"database": None, "target": None, "backup": ""}
     if not trouble:
         try:
-            schema["database"] = database.show(layout, p["user"], current).get("now")
+            schema["database"] = database_revision(layout, p["user"], current)
         except (CommandError, OSError, ValueError) as error:
             module.fail_json(
                 msg=f"The revision of the database cannot be read with {current}: {error} Nothing was changed."
             )
         schema["target"] = layout.manifest(target).get("migration", {}).get("after")
-        schema["backup"] = way_back(database.backups(layout), schema["target"])
+        schema["backup"] = way_back(backups(layout), schema["target"])
     module.exit_json(changed=False, releases=releases, current=current, target=target, problem=trouble, schema=schema)
 
 

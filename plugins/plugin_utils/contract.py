@@ -84,6 +84,7 @@ MINIMUM = {
     "release_bake_min_requests": 1,
     "release_bake_seconds": 0,
     "release_keep": 2,
+    "status_history": 0,
     "venv_timeout_seconds": 1,
 }
 INSECURE = {

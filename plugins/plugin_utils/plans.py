@@ -10,7 +10,11 @@ from typing import Any
 
 from ansible_collections.decant.flask.plugins.module_utils import envfile
 
+from . import revisions
+
 MIB = 1024 * 1024
+SHOWN_COMMITS = 20
+INDENT = " " * 10
 MIN_SYSTEMD = 249  # StopPropagatedFrom=
 # Settings that change how a release is served, and so make another release. The drain is a property of the switch, the
 # limits and permissions of a migration are properties of that one run.
@@ -171,12 +175,19 @@ def release_problems(v: Mapping[str, Any], host: Mapping[str, Any], source: Mapp
 
 
 def lines(
-    v: Mapping[str, Any], host: Mapping[str, Any], source: Mapping[str, Any], plan: Mapping[str, Any]
+    v: Mapping[str, Any],
+    host: Mapping[str, Any],
+    source: Mapping[str, Any],
+    plan: Mapping[str, Any],
+    commits: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """The plan as a person reads it. `<id>` stands for the release's id, which all hosts agree on after their plans."""
     if not plan["needed"]:
         tidy = " (its instance is not running: it is started)" if not host["current"]["running"] else ""
-        return [f"{plan['current']} serves and is what is wanted: no new release{tidy}"]
+        stray = (
+            [f"restart   stops {names(v, host['undrained'])}, which nothing else would"] if host["undrained"] else []
+        )
+        return [f"{plan['current']} serves and is what is wanted: no new release{tidy}", *stray]
     what = source["version"] or source["origin"]
     subject = f" '{source['subject']}'" if source["subject"] else ""
     changes = [f"+{n}" for n in plan["env_changes"]["added"]]
@@ -187,10 +198,75 @@ def lines(
     return [
         f"release   <id> (now: {plan['current'] or 'none'}): {'; '.join(plan['reasons'])}",
         f"source    {source['kind']} {what} at {source['revision'][:12]}{subject}",
+        *commit_lines(commits),
         f"packages  {'to install: ' + packages if packages else 'all there'}",
         f"venv      {plan['lock']}: {venv}, Python {host['python_version']}",
         f".env      {' '.join(changes) or 'unchanged'}",
-        f"migrate   {'flask db upgrade, before the switch' if v['migrate_enabled'] else 'off (migrate_enabled)'}",
+        *migration_lines(v, host, source),
         f"gunicorn  {plan['workers']} {v['gunicorn_worker_class']} workers, {plan['threads']} threads each; "
         f"gate: {v['health_successes']} x {v['health_expect_status']} from {v['health_path']}; then the switch",
+        restart_line(v, host),
     ]
+
+
+def names(v: Mapping[str, Any], releases: list[str]) -> str:
+    """The instances of some releases."""
+    return " and ".join(f"{v['app_name']}@{release}" for release in releases)
+
+
+def restart_line(v: Mapping[str, Any], host: Mapping[str, Any]) -> str:
+    """Which instances start and stop. What is decided only on the way, as a reload of nginx, is not said."""
+    current = host["current"]
+    stops = [*([current["id"]] if current["id"] and current["running"] else []), *host["undrained"]]
+    if not stops:
+        return f"restart   starts {v['app_name']}@<id>; stops nothing"
+    return f"restart   starts {v['app_name']}@<id>; {v['gunicorn_drain_seconds']:g} s after the switch stops {names(v, stops)}"
+
+
+def commit_lines(commits: Mapping[str, Any] | None) -> list[str]:
+    """The commits between the release that serves and the one that is wanted."""
+    if commits is None:
+        return []
+    old, found = commits["old"][:7], commits["found"]
+    if found is None:
+        why = f"the mirror of this controller does not have {old}" if old else "what serves was not made from git"
+        return [f"commits   history not known: {why}"]
+    brings, leaves = found["brings"], found["leaves"]
+    lines = []
+    if brings:
+        since = f"since {old}" if not leaves else f"since the history parted from {old}"
+        lines += [f"commits   {len(brings)} {since}:", *subjects(brings)]
+    if leaves:
+        back = "a rollback" if not brings else "and back"
+        lines += [f"{INDENT if brings else 'commits   '}{back}: {len(leaves)} up to {old} left out:", *subjects(leaves)]
+    return lines
+
+
+def subjects(commits: list[str]) -> list[str]:
+    """A line per commit, the newest ones."""
+    more = [f"{INDENT}and {len(commits) - SHOWN_COMMITS} more"] if len(commits) > SHOWN_COMMITS else []
+    return [*[f"{INDENT}{line}" for line in commits[:SHOWN_COMMITS]], *more]
+
+
+def migration_lines(v: Mapping[str, Any], host: Mapping[str, Any], source: Mapping[str, Any]) -> list[str]:
+    """What the migration will do. The revision of the database is known in check mode, on a host that serves."""
+    if not v["migrate_enabled"]:
+        return ["migrate   off (migrate_enabled)"]
+    usual = "migrate   flask db upgrade, before the switch"
+    schema, found = host.get("schema"), source.get("revisions")
+    if schema is None:
+        return [usual]
+    if schema["error"]:
+        return [f"{usual}; the revision of the database is not known: {schema['error']}"]
+    now = ", ".join(schema["now"]) or "nothing"
+    if found is None:
+        return [f"{usual}; the database is at {now}, and the source's revisions cannot be read without running them"]
+    left = revisions.pending(found, schema["now"])
+    if left["foreign"]:
+        return [
+            f"migrate   the database is at {', '.join(left['foreign'])}, which this source does not have: the migration will refuse it"
+        ]
+    if not left["pending"]:
+        return [f"migrate   nothing pending, the database is at {now}"]
+    head = f"{usual}: {len(left['pending'])} pending, the database is at {now}:"
+    return [head, *[f"{INDENT}{entry['revision']} {entry['subject']}".rstrip() for entry in left["pending"]]]

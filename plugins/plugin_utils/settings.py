@@ -18,7 +18,7 @@ from ansible.errors import AnsibleActionFail, AnsibleUndefinedVariable
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 ROLES = ("lock", "app", "release", "venv", "dotenv", "migrate", "gunicorn", "nginx", "health", "backup")
-VERBS = ("rollback", "restore", "postgresql")  # roles of the other playbooks
+VERBS = ("rollback", "restore", "status", "postgresql")  # roles of the other playbooks
 COMMAND_LINE = (
     "release_id",
     "release_list",

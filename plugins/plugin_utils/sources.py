@@ -192,7 +192,7 @@ def from_git(url: str, version: str, cache: str, deploy_key: str = "", known_hos
     """Entries of one commit of a repository. The mirror in the cache makes a known commit need no network."""
     env = git_env(deploy_key, known_hosts)
     shown = without_password(url)
-    mirror = os.path.join(cache, "git", hashlib.sha256(url.encode()).hexdigest()[:16])
+    mirror = mirror_of(url, cache)
     with locked(mirror):
         if not os.path.isdir(os.path.join(mirror, "objects")):
             git(["init", "--quiet", "--bare", mirror])
@@ -237,6 +237,25 @@ def from_git(url: str, version: str, cache: str, deploy_key: str = "", known_hos
         "origin": shown,
         "entries": entries,
     }
+
+
+def mirror_of(url: str, cache: str) -> str:
+    """Where the cache keeps a repository."""
+    return os.path.join(cache, "git", hashlib.sha256(url.encode()).hexdigest()[:16])
+
+
+def commits_between(mirror: str, old: str, new: str) -> dict[str, list[str]] | None:
+    """What a deploy brings and what it leaves out, as `<short commit> <subject>`, newest first; None when the mirror does
+    not have both commits.
+
+    :returns: brings (in the new commit alone) and leaves (in the old one alone).
+    """
+    if not all(COMMIT.fullmatch(commit) and has_commit(mirror, commit) for commit in (old, new)):
+        return None
+    out = git(["log", "--left-right", "--format=%m%h %s", f"{old}...{new}"], folder=mirror).decode(errors="replace")
+    # A subject is anybody's text, and a terminal obeys what it is given.
+    lines = [re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", line) for line in out.split("\n") if line]
+    return {name: [line[1:] for line in lines if line[0] == side] for name, side in (("brings", ">"), ("leaves", "<"))}
 
 
 def has_commit(mirror: str, commit: str) -> bool:

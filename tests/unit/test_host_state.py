@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.decant.flask.plugins.module_utils import envfile, host
+from ansible_collections.decant.flask.plugins.module_utils import envfile, host, readers
 from ansible_collections.decant.flask.plugins.module_utils import layout as layout_module
 from ansible_collections.decant.flask.plugins.module_utils.layout import Layout, file_digest
 from ansible_collections.decant.flask.plugins.modules import host_state
@@ -177,7 +177,7 @@ def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
     units.mkdir()
     monkeypatch.setattr(layout_module, "SYSTEMD_UNITS", str(units))
     monkeypatch.setattr(host, "SYSTEMD_UNITS", str(units))
-    monkeypatch.setattr(host_state, "systemctl", lambda *arguments, **_: "active")
+    monkeypatch.setattr(readers, "systemctl", lambda *arguments, **_: "active")
     found = Layout("projects", f"{tmp_path}/projects")
     release = Path(found.release(ID))
     (release / "venv/bin").mkdir(parents=True)
@@ -194,7 +194,7 @@ def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
 
 
 def test_an_intact_release(layout: Layout):
-    state = host_state.current_state(layout)
+    state = readers.current_state(layout)
     assert (state["id"], state["intact"], state["drift"], state["running"], state["enabled"]) == (
         ID,
         True,
@@ -206,7 +206,7 @@ def test_an_intact_release(layout: Layout):
 
 
 def test_a_fresh_host(tmp_path: Path):
-    state = host_state.current_state(Layout("projects", f"{tmp_path}/projects"))
+    state = readers.current_state(Layout("projects", f"{tmp_path}/projects"))
     assert state == {"id": "", "manifest": {}, "intact": False, "drift": [], "running": False, "enabled": []}
 
 
@@ -219,7 +219,7 @@ def test_drift_of_a_file(layout: Layout, name: str, gone: bool):
     else:
         with path.open("a") as stream:
             stream.write("edited\n")
-    state = host_state.current_state(layout)
+    state = readers.current_state(layout)
     assert state["intact"] is False
     assert state["drift"] == [f"{path} is not what the release wrote"]
 
@@ -228,31 +228,31 @@ def test_drift_of_a_file(layout: Layout, name: str, gone: bool):
 def test_drift_of_a_unit(layout: Layout, unit: str):
     path = Path(layout_module.SYSTEMD_UNITS, f"projects@{ID}.{unit}")
     path.write_text("edited\n")
-    assert host_state.current_state(layout)["drift"] == [f"{path} is not what the release wrote"]
+    assert readers.current_state(layout)["drift"] == [f"{path} is not what the release wrote"]
 
 
 def test_drift_of_a_mode(layout: Layout):
     path = Path(layout.release(ID), ".env")
     path.chmod(0o644)
-    assert host_state.current_state(layout)["drift"] == [f"{path} has mode 0644, not 0640"]
+    assert readers.current_state(layout)["drift"] == [f"{path} has mode 0644, not 0640"]
 
 
 def test_drift_of_the_environment(layout: Layout):
     Path(layout.release(ID), "venv/bin/python").unlink()
-    assert host_state.current_state(layout)["drift"] == [f"{layout.release(ID)}/venv is gone or broken"]
+    assert readers.current_state(layout)["drift"] == [f"{layout.release(ID)}/venv is gone or broken"]
 
 
 def test_drift_of_the_record(layout: Layout):
     Path(layout.release(ID), "release.json").write_text("{")
-    state = host_state.current_state(layout)
+    state = readers.current_state(layout)
     assert state["drift"] == ["release.json is missing or unreadable"]
     assert state["manifest"] == {}
 
 
 @pytest.mark.parametrize("down", [f"projects@{ID}.service", f"projects@{ID}.socket"])
 def test_running_means_both_units(layout: Layout, monkeypatch: pytest.MonkeyPatch, down: str):
-    monkeypatch.setattr(host_state, "systemctl", lambda _verb, unit, **_: "inactive" if unit == down else "active")
-    state = host_state.current_state(layout)
+    monkeypatch.setattr(readers, "systemctl", lambda _verb, unit, **_: "inactive" if unit == down else "active")
+    state = readers.current_state(layout)
     assert (state["running"], state["intact"]) == (False, True)
 
 

@@ -482,6 +482,7 @@ def test_the_lines():
         ".env      +APP_CONFIG +DATABASE_URL -OLD ~SECRET_KEY",
         "migrate   flask db upgrade, before the switch",
         "gunicorn  5 gthread workers, 4 threads each; gate: 3 x 200 from /api/health; then the switch",
+        "restart   starts projects@<id>; stops nothing",
     ]
 
 
@@ -492,3 +493,126 @@ def test_the_lines_of_a_directory_without_migrations():
     assert plan["lines"][1] == "source    directory /x at dddddddddddd"
     assert plan["lines"][2] == "packages  all there"
     assert plan["lines"][5] == "migrate   off (migrate_enabled)"
+
+
+# --- what a plan says of commits, revisions and instances ----------------------------------------
+
+OLD = "a" * 40
+
+
+def commit_lines(brings: int = 0, leaves: int = 0) -> list[str]:
+    found = {
+        name: [f"c{n} subject {n}" for n in range(count)] for name, count in (("brings", brings), ("leaves", leaves))
+    }
+    return plans.commit_lines({"old": OLD, "found": found})
+
+
+def test_the_commits_since():
+    assert plans.commit_lines(None) == []
+    assert commit_lines(2) == ["commits   2 since aaaaaaa:", "          c0 subject 0", "          c1 subject 1"]
+
+
+def test_a_rollback_is_said_as_such():
+    assert commit_lines(0, 1) == ["commits   a rollback: 1 up to aaaaaaa left out:", "          c0 subject 0"]
+
+
+def test_a_history_that_parted():
+    assert commit_lines(1, 1) == [
+        "commits   1 since the history parted from aaaaaaa:",
+        "          c0 subject 0",
+        "          and back: 1 up to aaaaaaa left out:",
+        "          c0 subject 0",
+    ]
+
+
+def test_twenty_commits_are_enough():
+    assert len(commit_lines(20)) == 21
+    lines = commit_lines(23)
+    assert (len(lines), lines[0], lines[-1]) == (22, "commits   23 since aaaaaaa:", "          and 3 more")
+
+
+@pytest.mark.parametrize(
+    ("old", "why"),
+    [(OLD, "the mirror of this controller does not have aaaaaaa"), ("", "what serves was not made from git")],
+)
+def test_a_history_that_is_not_known(old: str, why: str):
+    assert plans.commit_lines({"old": old, "found": None}) == [f"commits   history not known: {why}"]
+
+
+@pytest.mark.parametrize(
+    ("manifest", "source", "asked"),
+    [
+        ({}, {}, None),
+        ({"parts": {"commit": SOURCE["commit"]}}, {}, None),
+        ({"parts": {"commit": OLD}}, {"kind": "directory", "commit": ""}, None),
+        ({"parts": {"commit": ""}}, {}, {"old": "", "found": None}),
+        ({"parts": {"commit": OLD}}, {}, {"old": OLD, "found": "asked"}),
+    ],
+)
+def test_git_is_asked_only_when_the_commit_is_another(
+    monkeypatch: pytest.MonkeyPatch, manifest: dict[str, Any], source: dict[str, Any], asked: Any
+):
+    monkeypatch.setattr(action.sources, "commits_between", lambda *_: "asked")
+    host = {"current": {**HOST["current"], "manifest": manifest}}
+    v = {**SETTINGS, "app_repo": "https://git.example.org/projects.git"}
+    assert action.history(v, host, {**SOURCE, **source}) == asked
+
+
+REVISIONS = [
+    {"revision": "0003", "after": [], "subject": "Tags"},
+    {"revision": "0004", "after": ["0003"], "subject": "A table"},
+    {"revision": "0005", "after": ["0004"], "subject": ""},
+]
+USUAL = "migrate   flask db upgrade, before the switch"
+
+
+@pytest.mark.parametrize(
+    ("now", "error", "found", "lines"),
+    [
+        (None, "", REVISIONS, [USUAL]),
+        (
+            ["0003"],
+            "",
+            REVISIONS,
+            [f"{USUAL}: 2 pending, the database is at 0003:", "          0004 A table", "          0005"],
+        ),
+        (["0005"], "", REVISIONS, ["migrate   nothing pending, the database is at 0005"]),
+        (
+            [],
+            "",
+            REVISIONS[:1],
+            [f"{USUAL}: 1 pending, the database is at nothing:", "          0003 Tags"],
+        ),
+        (
+            ["0009"],
+            "",
+            REVISIONS,
+            ["migrate   the database is at 0009, which this source does not have: the migration will refuse it"],
+        ),
+        (
+            ["0003"],
+            "",
+            None,
+            [f"{USUAL}; the database is at 0003, and the source's revisions cannot be read without running them"],
+        ),
+        ([], "boom", REVISIONS, [f"{USUAL}; the revision of the database is not known: boom"]),
+    ],
+)
+def test_the_pending_revisions(now: Any, error: str, found: Any, lines: list[str]):
+    schema = None if now is None else {"now": now, "heads": [], "error": error}
+    assert plans.migration_lines(SETTINGS, {"schema": schema}, {"revisions": found}) == lines
+
+
+def test_what_starts_and_stops():
+    current = {**HOST["current"], "id": "R1", "running": True}
+    assert plans.restart_line(SETTINGS, HOST) == "restart   starts projects@<id>; stops nothing"
+    assert plans.restart_line(SETTINGS, {**HOST, "current": current, "undrained": ["R0"]}) == (
+        "restart   starts projects@<id>; 3 s after the switch stops projects@R1 and projects@R0"
+    )
+    down = {**HOST, "current": {**current, "running": False}}
+    assert plans.restart_line(SETTINGS, down) == "restart   starts projects@<id>; stops nothing"
+
+
+def test_a_stray_instance_is_a_line_of_its_own():
+    plan = make({**serving(make()), "undrained": ["R0"]})
+    assert plan["lines"][1:] == ["restart   stops projects@R0, which nothing else would"]

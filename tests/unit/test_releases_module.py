@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.decant.flask.plugins.module_utils import readers
 from ansible_collections.decant.flask.plugins.module_utils.layout import Layout
 from ansible_collections.decant.flask.plugins.modules import releases
 
@@ -27,7 +28,7 @@ def add(layout: Layout, name: str, outcome: str, live_at: str = "", venv: bool =
 
 
 def listed(layout: Layout) -> list[dict[str, Any]]:
-    return [releases.describe(layout, name) for name in layout.release_ids()]
+    return [readers.describe(layout, name) for name in layout.release_ids()]
 
 
 def test_the_good_one_that_served_last_not_the_newest(layout: Layout):
@@ -87,7 +88,7 @@ def test_a_line_of_the_list(layout: Layout):
         parts={"commit": "3f2a9c1" * 5},
         migration={"after": ["0003"]},
     )
-    found = releases.describe(layout, name)
+    found = readers.describe(layout, name)
     assert (found["outcome"], found["version"], found["commit"], found["schema"], found["reason"]) == (
         *("failed", "v1", "3f2a9c13f2a9", "0003"),
         "gate: boom",

@@ -130,11 +130,21 @@ def test_a_role_is_whole(role: str, part: str):
     assert (ROOT / "roles" / role / part).is_file()
 
 
-@pytest.mark.parametrize("role", sorted(set(ROLES) - {"app", "lock"}))
+@pytest.mark.parametrize("role", sorted(set(ROLES) - {"app", "lock", "status"}))
 def test_every_role_builds_on_app(role: str):
     """But for the database's: its hosts get neither the backend's user nor its directories."""
     wanted = [] if role == "postgresql" else [{"role": "decant.flask.app"}]
     assert load(f"roles/{role}/meta/main.yml")["dependencies"] == wanted
+
+
+def test_a_status_takes_the_inputs_of_app_and_none_of_its_changes():
+    assert load("roles/status/meta/main.yml")["dependencies"] == []
+    tasks = [task for path in TASKS if path.startswith("roles/status/") for task in load(path)]
+    imports = {"ansible.builtin.import_role", "ansible.builtin.import_tasks"}
+    acts = {key for task in tasks for key in task if "." in key and key not in imports}
+    assert acts == {"decant.flask.status", "decant.flask.report", "ansible.builtin.fail"}
+    roles = [task["ansible.builtin.import_role"] for task in tasks if "ansible.builtin.import_role" in task]
+    assert roles == [{"name": "decant.flask.app", "tasks_from": "validate"}]
 
 
 TASKS = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("roles/*/tasks/*.yml"))
@@ -254,7 +264,8 @@ def test_internal_names_begin_with_their_role(name: str):
 
 @pytest.mark.parametrize("name", sorted(INTERNAL))
 def test_no_internal_name_is_dead(name: str):
-    assert any(name in used_in(path) for path in USERS)
+    # Of other hosts it is asked for by its name: map(attribute='...').
+    assert any(name in used_in(path) or f"='{name}'" in read(path) for path in USERS)
 
 
 PLUGINS = "\n".join(path.read_text() for path in (ROOT / "plugins").rglob("*.py"))

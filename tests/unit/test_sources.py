@@ -323,6 +323,34 @@ def test_a_deploy_key_is_the_only_key(tmp_path: Path):
     assert sources.git_env("", "") == {}
 
 
+def test_commits_between_two(repository: Repository, cache: str):
+    first = repository.git("rev-parse", "HEAD")
+    second = repository.commit("Second\x1b[31m", app="2")
+    third = repository.commit("Third: {{ braces }}", app="3")
+    sources.from_git(repository.url, "main", cache)
+    mirror = sources.mirror_of(repository.url, cache)
+    brings = [f"{third[:7]} Third: {{{{ braces }}}}", f"{second[:7]} Second [31m"]
+    assert sources.commits_between(mirror, first, third) == {"brings": brings, "leaves": []}
+    assert sources.commits_between(mirror, third, first) == {"brings": [], "leaves": brings}
+    assert sources.commits_between(mirror, third, third) == {"brings": [], "leaves": []}
+
+
+def test_commits_of_a_history_that_parted(repository: Repository, cache: str):
+    first = repository.git("rev-parse", "HEAD")
+    ours = repository.commit("Ours", app="2")
+    repository.git("checkout", "--quiet", "-b", "side", first)
+    theirs = repository.commit("Theirs", app="3")
+    sources.from_git(repository.url, "main", cache)
+    found = sources.commits_between(sources.mirror_of(repository.url, cache), ours, theirs)
+    assert found == {"brings": [f"{theirs[:7]} Theirs"], "leaves": [f"{ours[:7]} Ours"]}
+
+
+@pytest.mark.parametrize("old", ["f" * 40, "", "main", "--all"])
+def test_commits_since_one_that_the_mirror_does_not_have(repository: Repository, cache: str, old: str):
+    commit = sources.from_git(repository.url, "main", cache)["commit"]
+    assert sources.commits_between(sources.mirror_of(repository.url, cache), old, commit) is None
+
+
 # --- directory -----------------------------------------------------------------------------------
 
 

@@ -114,6 +114,8 @@ def test_the_installed_tarball_deploys_from_an_empty_directory(app: App, core: P
     )
     done = run(core, place / "empty", "decant.flask.deploy", ANSIBLE_COLLECTIONS_PATH=str(place / "collections"))
     assert done.ok().changed() == 0
+    said = run(core, place / "empty", "decant.flask.status", ANSIBLE_COLLECTIONS_PATH=str(place / "collections")).ok()
+    assert app.current() in said.output and said.changed() == 0
 
 
 ALONE = {
