@@ -301,6 +301,66 @@ class Load:
         assert not self.failures, f"{len(self.failures)} of {self.sent} requests failed: {self.failures[:5]}"
 
 
+class Writer:
+    """A client that makes rows without pause, and remembers every one that the backend has acknowledged with a 201."""
+
+    def __init__(self, app: App, name: str) -> None:
+        self.app, self.name = app, f"{name}-{os.getpid()}-{int(time.time())}"
+        self.acknowledged: dict[int, str] = {}
+        self.failures: list[str] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._write, daemon=True)
+
+    def _write(self) -> None:
+        number = 0
+        while not self._stop.is_set():
+            number += 1
+            name = f"{self.name}-{number}"
+            try:
+                answer = self.app.ask("/api/projects", "POST", {"name": name}, timeout=60)
+                if answer.status == 201:
+                    self.acknowledged[answer.json()["id"]] = name
+                    continue
+                problem = f"status {answer.status}"
+            except (OSError, http.client.HTTPException) as error:
+                problem = repr(error)
+            self.failures.append(f"{name}: {problem}")
+
+    def __enter__(self) -> Writer:
+        self._thread.start()
+        until(lambda: len(self.acknowledged) > 0 or self.failures, what="the first row")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(90)
+
+    def clean(self, lost: int = 0) -> None:
+        """No request failed, but for so many that a killed process had in its hands."""
+        assert len(self.acknowledged) > 100, f"only {len(self.acknowledged)} rows were acknowledged"
+        assert len(self.failures) <= lost, (
+            f"{len(self.failures)} of {len(self.acknowledged)} failed: {self.failures[:5]}"
+        )
+
+    def missing(self, app: App | None = None) -> dict[int, str]:
+        """The acknowledged rows that the backend does not have any more."""
+        found, page = {}, 1
+        while True:
+            answer = (app or self.app).ask(f"/api/projects?q={self.name}&sort=id&per_page=100&page={page}").json()
+            found.update({item["id"]: item["name"] for item in answer["items"]})
+            if page >= answer["pages"]:
+                break
+            page += 1
+        return {row: name for row, name in self.acknowledged.items() if found.get(row) != name}
+
+    def all_there(self, app: App | None = None) -> None:
+        """Every acknowledged row is in the database."""
+        missing = self.missing(app)
+        assert not missing, (
+            f"{len(missing)} of {len(self.acknowledged)} acknowledged rows are lost: {list(missing)[:5]}"
+        )
+
+
 def reboot(host_name: str) -> None:
     """Restart the container, which is a reboot, and wait until it is up."""
     argv = [sys.executable, str(ROOT / "tools/hosts.py"), "reboot", "--group", GROUP, host_name]

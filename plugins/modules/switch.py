@@ -35,10 +35,14 @@ options:
     description:
       - What the switch is part of. V(rollback) marks the release that it leaves, so that nothing goes back to it.
       - V(revert) ends a deploy or a rollback that failed after its switch. It starts the release that served before, when it has
-        been drained already, and marks the one that it leaves as failed. Nothing happens when that release serves.
+        been drained already, and marks the one that it leaves as failed. Where that release serves still, the candidate is stopped.
     type: str
     choices: [deploy, rollback, revert]
     default: deploy
+  candidate:
+    description: For V(revert), the release of the run that failed.
+    type: str
+    default: ""
   reason:
     description: For V(revert), why the release that is left failed.
     type: str
@@ -147,6 +151,16 @@ def switch(layout: Layout, release_id: str, seconds: float, who: str, event: str
     return previous
 
 
+def withdraw(layout: Layout, candidate: str, reason: str) -> bool:
+    """Stop a candidate that will not be switched to, since another host failed; whether there was one."""
+    if candidate == layout.current_id() or candidate not in active_instances(layout):
+        return False
+    systemctl("stop", layout.service_unit(candidate), layout.socket_unit(candidate), check=False)
+    if layout.manifest(candidate).get("outcome") == "staged":  # one that a rollback would have gone to stays good
+        layout.failed(candidate, "fleet", reason)
+    return True
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -155,6 +169,7 @@ def main() -> None:
             "id": {"type": "str", "required": True},
             "drain_seconds": {"type": "float", "default": 3},
             "event": {"type": "str", "choices": ["deploy", "rollback", "revert"], "default": "deploy"},
+            "candidate": {"type": "str", "default": ""},
             "reason": {"type": "str", "default": ""},
             "keep": {"type": "int", "default": 5},
             "who": {"type": "str", "default": ""},
@@ -169,7 +184,7 @@ def main() -> None:
         module.exit_json(changed=previous != p["id"], previous=previous, diff=diff)
     if p["event"] == "revert":
         if previous == p["id"]:
-            module.exit_json(changed=False, previous=previous)
+            module.exit_json(changed=withdraw(layout, p["candidate"], p["reason"]), previous=previous)
         # A drain that is about to stop it must not; a start that fails is told below.
         systemctl("stop", f"{layout.drain_unit(p['id'])}.timer", f"{layout.drain_unit(p['id'])}.service", check=False)
         systemctl("start", layout.socket_unit(p["id"]), layout.service_unit(p["id"]), check=False)

@@ -25,7 +25,7 @@ def share(wanted: Any, hosts: int) -> int | None:
     if re.fullmatch(r"[1-9]\d*", text):
         return min(int(text), hosts)
     if re.fullmatch(r"([1-9]\d?|100)%", text):
-        return max(1, hosts * int(text[:-1]) // 100)
+        return min(hosts, max(1, hosts * int(text[:-1]) // 100))
     return None
 
 
