@@ -262,10 +262,14 @@ class Load:
 
     Closed loop: each client sends its next request when the last one is answered. A connection per request, since a kept
     one would hide a moment in which none could be made.
+
+    :param pause: seconds between an answer and the next request; 0 measures, a little leaves the machine to what is watched.
     """
 
-    def __init__(self, app: App, path: str = "/api/projects", clients: int = 4, expect: int = 200) -> None:
-        self.app, self.path, self.clients, self.expect = app, path, clients, expect
+    def __init__(
+        self, app: App, path: str = "/api/projects", clients: int = 4, expect: int = 200, pause: float = 0
+    ) -> None:
+        self.app, self.path, self.clients, self.expect, self.pause = app, path, clients, expect, pause
         self.sent, self.failures = 0, []
         self._stop = threading.Event()
         self._lock = threading.Lock()
@@ -282,6 +286,7 @@ class Load:
                 self.sent += 1
                 if problem:
                     self.failures.append(problem)
+            self._stop.wait(self.pause)
 
     def __enter__(self) -> Load:
         self._threads = [threading.Thread(target=self._client, daemon=True) for _ in range(self.clients)]

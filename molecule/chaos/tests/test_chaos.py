@@ -102,7 +102,7 @@ def kill_at(process: subprocess.Popen[str], point: str) -> str:
 @contextlib.contextmanager
 def through(app: App) -> Iterator[tuple[Load, Writer]]:
     """Readers and a writer, all the time."""
-    with Load(app, clients=2) as load, Writer(app, "w") as writer:
+    with Load(app, clients=2, pause=0.02) as load, Writer(app, "w") as writer:
         yield load, writer
 
 

@@ -50,7 +50,7 @@ def source() -> Path:
 def serving(app: App) -> Iterator[str]:
     """The release that serves, and goes on serving: same id, same process, no request lost."""
     before = (app.current(), app.main_pid())
-    with Load(app, clients=2) as load:
+    with Load(app, clients=2, pause=0.03) as load:
         yield before[0]
     assert (app.current(), app.main_pid()) == before
     assert not load.failures, load.failures[:5]

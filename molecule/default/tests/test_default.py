@@ -91,7 +91,8 @@ def test_the_user_has_no_shell_and_no_sudo(app: App) -> None:
         ("{root}/bin/decant-probe", "root", "root", 0o755),
         ("{root}/releases", "root", "root", 0o755),
         ("{root}/venvs", "root", "root", 0o755),
-        ("{root}/backups", "root", "root", 0o700),
+        ("{root}/backups", "root", "root", 0o711),
+        ("{root}/backups/incoming", "projects", "projects", 0o700),
         ("{root}/shared", "projects", "projects", 0o750),
         ("{root}/shared/projects.db", "projects", "projects", 0o640),
         ("{root}/deploys.jsonl", "root", "root", 0o644),
@@ -150,7 +151,7 @@ def test_workers_follow_the_cpus(app: App) -> None:
 def test_the_release_is_on_record(app: App) -> None:
     record = app.manifest()
     assert record["outcome"] == "live"
-    assert record["migration"] == {"before": [], "after": ["0003"]}
+    assert (record["migration"]["before"], record["migration"]["after"]) == ([], ["0003"])
     assert record["source"]["kind"] == "directory"
     assert record["who"] and record["secret_keys"] == ["SECRET_KEY"]
     last = app.audit()[-1]

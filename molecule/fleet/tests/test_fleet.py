@@ -93,6 +93,8 @@ def test_the_migration_ran_on_one_host_alone(apps: dict[str, App]) -> None:
     records = [app.manifest()["migration"] for app in apps.values()]
     assert (records[0]["before"], records[0]["after"]) == ([], ["0003"])
     assert records[0] == records[1] == records[2], "every host knows which schema its release left behind"
+    served = [app.journal("--unit", app.service()) for app in apps.values()]
+    assert all(f'"fingerprint": "{records[0]["fingerprint"]}"' in said for said in served), "proved on every host"
 
 
 def test_the_database_is_the_roles_own_and_utf8(db: Host) -> None:

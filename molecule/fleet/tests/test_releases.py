@@ -78,7 +78,7 @@ def serving(apps: dict[str, App]) -> Iterator[dict[str, tuple[str, int]]]:
     """What serves goes on serving on every host: same ids, same processes, no request lost."""
     before = state(apps)
     with ExitStack() as stack:
-        loads = [stack.enter_context(Load(app, clients=1)) for app in apps.values()]
+        loads = [stack.enter_context(Load(app, clients=1, pause=0.03)) for app in apps.values()]
         yield before
     assert state(apps) == before
     assert [load.failures[:3] for load in loads] == [[], [], []]
@@ -144,7 +144,7 @@ def test_a_failure_after_the_switch_puts_every_host_back(apps: dict[str, App], s
     before = {name: app.current() for name, app in apps.items()}
     mark(source, "after the switch")
     with ExitStack() as stack:
-        loads = [stack.enter_context(Load(app, clients=2)) for app in apps.values()]
+        loads = [stack.enter_context(Load(app, clients=2, pause=0.02)) for app in apps.values()]
         run = deploy(app_path=str(source), release_hooks={"after_switch": fail_on("web2")}).refused()
         drained(apps)
     for load in loads:
@@ -434,6 +434,21 @@ def test_the_server_stops_in_the_middle_of_a_migration(apps: dict[str, App], sou
     deploy(app_path=str(source)).ok()
     drained(apps)
     assert len(served(apps)) == 1
+
+
+def test_a_rehearsal_in_a_scratch_database(apps: dict[str, App], source: Path, serving: dict) -> None:
+    """When asked for: the revision meets the real rows, in a database of its own that is gone afterwards."""
+    play("playbooks/provision.yml", postgresql_createdb_enabled=True).ok()
+    path = revision(source, "0005", "0004", "UPDATE projects SET id = id / 0")
+    try:
+        run = deploy(app_path=str(source), migrate_rehearse_postgresql=True).refused()
+        assert "division by zero" in run.says()
+        assert "The rehearsal on a copy failed, so the database was not touched." in run.says()
+    finally:
+        path.unlink()
+        play("playbooks/provision.yml").ok()
+    names = open_host("db").check_output("runuser -u postgres -- psql -XAtc 'select datname from pg_database'").split()
+    assert "projects_rehearsal" not in names and "projects" in names
 
 
 def test_there_and_back_again_on_postgresql(apps: dict[str, App]) -> None:

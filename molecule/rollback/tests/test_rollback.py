@@ -146,3 +146,27 @@ def test_the_next_deploy_after_a_rollback_is_an_ordinary_one(app: App) -> None:
     after = release(9)
     assert after != before
     assert app.manifest()["previous"] == before
+
+
+def test_what_is_pruned_and_what_never_is(app: App) -> None:
+    """release_keep good ones stay, with the one that serves and the one before it; environments without a release go."""
+    app.host.check_output("mkdir /srv/projects/venvs/0123456789abcdef")
+    kept = app.current()
+    source = source_copy("next")
+    (source / "api/app/marker.py").write_text("RELEASE = 10\n", encoding="utf-8")
+    deploy(app_path=str(source), release_keep=2).ok()
+    app.drained()
+    assert set(app.releases()) == {kept, app.current()}
+    assert app.manifest()["previous"] == kept
+    used = {
+        app.host.check_output(f"basename $(readlink /srv/projects/releases/{name}/venv)") for name in app.releases()
+    }
+    assert set(app.host.check_output("ls /srv/projects/venvs").split()) == used
+    units = app.host.check_output("ls /etc/systemd/system").split()
+    assert {name.split("@")[1].rsplit(".", 1)[0] for name in units if name.startswith("projects@")} == {
+        kept,
+        app.current(),
+    }
+    rollback().ok()
+    app.drained()
+    assert app.current() == kept
