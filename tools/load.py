@@ -24,6 +24,7 @@ import time
 from pathlib import Path
 
 LONGEST_ANSWER = 10.0
+PORT = 80
 HOST = "projects.example.org"
 
 
@@ -46,7 +47,7 @@ async def ask(address: str, path: str) -> str:
     """One request on a connection of its own; what was wrong with it."""
     try:
         async with asyncio.timeout(LONGEST_ANSWER):
-            reader, writer = await asyncio.open_connection(address, 80)
+            reader, writer = await asyncio.open_connection(address, PORT)
             try:
                 writer.write(f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode())
                 return problem_of(await reader.read())

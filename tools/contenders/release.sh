@@ -8,6 +8,7 @@ git pull --quiet --ff-only
 cd api
 ../../venv/bin/pip install --quiet --disable-pip-version-check -r requirements.txt "gunicorn==$2"
 set -a
+# shellcheck source=/dev/null # host.sh makes it on the host
 . ../../shared/.env
 set +a
 ../../venv/bin/flask db upgrade
