@@ -124,6 +124,19 @@ class Layout:
         """The unit files that belong to one release and go with it."""
         return [self.service_unit(release_id), self.socket_unit(release_id), self.migrate_unit(release_id)]
 
+    def lasting_files(self, listen_port: int) -> list[str]:
+        """What a deploy keeps as it must be and what belongs to no release: programs, units, sites, notes of killed runs."""
+        units = ("-health.service", "-health.timer", "-backup.timer", "-backup@.service", "-restore@.service")
+        wanted = [f"timers.target.wants/{self.name}-{timer}.timer" for timer in ("health", "backup")]
+        return [
+            *(f"{self.root}/bin/{program}" for program in ("decant-probe", "decant-database")),
+            *(f"{SYSTEMD_UNITS}/{unit}" for unit in (*(f"{self.name}{end}" for end in units), *wanted)),
+            *(f"/etc/nginx/{place}/{self.name}.conf" for place in ("sites-available", "sites-enabled")),
+            f"/etc/nginx/conf.d/decant-catch-all-{listen_port}.conf",
+            "/etc/nginx/sites-enabled/default",
+            *(f"{self.root}/.pending-{role}" for role in ("nginx", "health", "backup")),
+        ]
+
     def written_files(self, release_id: str) -> dict[str, str]:
         """Path -> sha256 of the files that make a release what it is, besides its code: where drift shows."""
         paths = [f"{self.release(release_id)}/{name}" for name in (SECRETS_FILE, "gunicorn.conf.py")]

@@ -14,6 +14,7 @@ description:
   - When the check fails, everything is put back as it was and the reason is returned.
   - A change that was written and not yet brought into effect, because the run was killed in between, is remembered on the host and
     finished by the next run. A handler would forget it.
+  - In a run that has read the host, the controller decides alone when everything is as it must be. With C(release_hooks) it asks.
 author: The Decant maintainers
 options:
   files:
@@ -75,6 +76,10 @@ paths:
   returned: always
   type: list
   elements: str
+asked:
+  description: Whether the host was asked. It is not when what the run has read of it is what is wanted.
+  returned: always
+  type: bool
 """
 
 import grp

@@ -97,7 +97,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.decant.flask.plugins.module_utils import envfile, nginx_conf
 from ansible_collections.decant.flask.plugins.module_utils.host import run, systemctl
-from ansible_collections.decant.flask.plugins.module_utils.layout import SECRETS_FILE, Layout
+from ansible_collections.decant.flask.plugins.module_utils.layout import SECRETS_FILE, Layout, file_digest
 from ansible_collections.decant.flask.plugins.module_utils.readers import current_state, schema, undrained
 
 PACKAGED_UNITS = ("/usr/lib/systemd/system", "/lib/systemd/system", "/run/systemd/generator")
@@ -205,6 +205,27 @@ def sqlite_trouble(layout: Layout, path: str) -> str:
     return ""
 
 
+def standing(paths: list[str]) -> dict[str, dict[str, str]]:
+    """Path -> what stands there: the digest, mode and owners of a file, the target of a link; empty when nothing does."""
+    found: dict[str, dict[str, str]] = {}
+    for path in paths:
+        found[path] = {}
+        try:
+            status = os.lstat(path)
+        except OSError:
+            continue
+        if stat.S_ISLNK(status.st_mode):
+            found[path] = {"target": os.readlink(path)}
+            continue
+        found[path] = {
+            "sha256": file_digest(path),
+            "mode": f"{stat.S_IMODE(status.st_mode):04o}",
+            "uid": str(status.st_uid),
+            "gid": str(status.st_gid),
+        }
+    return found
+
+
 def free_bytes(path: str) -> int:
     """Bytes free for root on the file system that holds, or will hold, a path."""
     while not os.path.exists(path):
@@ -256,6 +277,7 @@ def read_state(p: dict[str, Any]) -> dict[str, Any]:
         "schema": schema(layout, p["user"], current["id"]) if p["schema"] else None,
         "sqlite_trouble": sqlite_trouble(layout, p["sqlite_path"]),
         "free_bytes": free_bytes(layout.root),
+        "files": standing(layout.lasting_files(p["listen_port"])),
     }
 
 
