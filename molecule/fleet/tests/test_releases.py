@@ -389,7 +389,7 @@ def test_what_would_be_lost_is_refused(apps: dict[str, App], source: Path, servi
 def test_one_migration_at_a_time(apps: dict[str, App], source: Path, serving: dict) -> None:
     """Somebody holds the advisory lock of the database."""
     path = revision(source, "0005", "0004", "CREATE TABLE more (x INTEGER)")
-    hold = "runuser -u postgres -- psql -Xqd projects -c 'select pg_advisory_lock(110386840759924)' -c 'select pg_sleep(120)'"
+    hold = "runuser -u postgres -- psql -Xqd projects -c 'select pg_advisory_lock(110386621804148)' -c 'select pg_sleep(120)'"
     db = open_host("db")
     db.check_output(f"systemd-run --quiet --unit holder {hold}")
     try:
