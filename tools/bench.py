@@ -668,6 +668,10 @@ def main(words: list[str]) -> int:
         except (BenchError, hosts.HostError) as error:
             say(f"bin/bench: {error}")
             return 1
+        except KeyboardInterrupt:
+            # Half an hour of figures is worth a look; the page keeps those of a whole run.
+            print(figures(bench.runs, bench.fleet, ["Interrupted: these are the runs until then."]))
+            raise
         finally:
             clean(group)
     section = figures(bench.runs, bench.fleet, machine(" ".join(["bin/bench", *words]), busy))
@@ -682,5 +686,5 @@ if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:]))
     except KeyboardInterrupt:
-        say("interrupted: nothing was measured, the hosts are removed")
+        say("interrupted: the hosts are removed, and nothing was written")
         sys.exit(130)
