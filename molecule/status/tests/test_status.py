@@ -212,10 +212,10 @@ def test_a_lock_that_cannot_be_read(app: App) -> None:
 
 
 def test_the_newest_backup(app: App) -> None:
-    record = {"id": "b", "kind": "sqlite", "revision": ["0003"], "bytes": 1, "sha256": "0", "dialect": "sqlite"}
+    record = {"kind": "sqlite", "revision": ["0003"], "bytes": 1, "sha256": "0", "dialect": "sqlite"}
     stamps = ("2026-03-01T00:00:00Z", "2026-10-01T00:00:00Z", "2026-02-01T00:00:00Z")
     for number, at in enumerate(stamps):
-        text = json.dumps({**record, "at": at})
+        text = json.dumps({**record, "id": str(number), "at": at})
         app.host.check_output("sh -c %s", f"echo '{text}' > /srv/projects/backups/{number}.json")
     with changed(app, "echo nonsense > /srv/projects/backups/9.json", "rm /srv/projects/backups/*.json"):
         assert table(status().ok())["web"]["backup"] == stamps[1]
