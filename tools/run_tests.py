@@ -32,6 +32,7 @@ RUNNING: set[subprocess.Popen[bytes]] = set()
 STOPPING = threading.Event()
 SLOW_FIRST = (
     "fleet",
+    "chaos",
     "failures",
     "database",
     "status",
