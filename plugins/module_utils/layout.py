@@ -74,11 +74,14 @@ def sync_folder(folder: str) -> None:
 
 def file_digest(path: str) -> str:
     """sha256 of a file in hex; empty when it cannot be read."""
+    digest = hashlib.sha256()
     try:
         with open(path, "rb") as stream:
-            return hashlib.sha256(stream.read()).hexdigest()
+            for block in iter(lambda: stream.read(1 << 20), b""):  # a backup may be larger than the memory
+                digest.update(block)
     except OSError:
         return ""
+    return digest.hexdigest()
 
 
 class Layout:
