@@ -118,7 +118,7 @@ def templates() -> dict[str, str]:
                 found[f"{role}/{name}"] = hashlib.sha256(stream.read()).hexdigest()
     for role, names in (("app", ["__app_sandbox"]), ("health", ["__health_words", "__health_gate_command"])):
         with open(settings.role_file(role, "vars/main.yml"), encoding="utf-8") as stream:
-            variables = yaml.safe_load(stream)
+            variables = yaml.load(stream, Loader=settings.YAML_LOADER)
         for name in names:
             found[name] = hashlib.sha256(json.dumps(variables[name]).encode()).hexdigest()
     return found

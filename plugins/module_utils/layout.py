@@ -17,6 +17,7 @@ from typing import Any
 
 MANIFEST = "release.json"
 SECRETS_FILE = ".env"
+VENV_MARKER = ".decant.json"  # in a virtual environment that is whole
 SYSTEMD_UNITS = "/etc/systemd/system"
 
 
@@ -107,6 +108,18 @@ class Layout:
 
     def code(self, release_id: str, subdir: str) -> str:
         return f"{self.release(release_id)}/src/{subdir}".rstrip("/")
+
+    def venv_known(self, lock: str) -> bool:
+        """Whether the virtual environment of a lock is there, and whole."""
+        return bool(lock) and os.path.exists(f"{self.venvs}/{lock}/{VENV_MARKER}")
+
+    def link_venv(self, release_id: str, lock: str) -> bool:
+        """Let a release use the virtual environment of its lock; whether that is a change."""
+        link, target = f"{self.release(release_id)}/venv", f"../../venvs/{lock}"
+        if os.path.islink(link) and os.readlink(link) == target:
+            return False
+        atomic_symlink(target, link)
+        return True
 
     def socket(self, release_id: str) -> str:
         return f"/run/{self.name}/{release_id}.sock"

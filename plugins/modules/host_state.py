@@ -270,7 +270,9 @@ def read_state(p: dict[str, Any]) -> dict[str, Any]:
         },
         "releases": releases,
         "outcomes": {release_id: layout.manifest(release_id).get("outcome", "") for release_id in releases},
-        "venvs": sorted(n for n in (os.listdir(layout.venvs) if os.path.isdir(layout.venvs) else []) if n[0] != "."),
+        "venvs": sorted(
+            n for n in (os.listdir(layout.venvs) if os.path.isdir(layout.venvs) else []) if layout.venv_known(n)
+        ),
         "undrained": undrained(layout, current["id"]) if current["id"] else [],
         "current": current,
         "env_digests": env_digests(layout, current["id"], p["salt"]) if current["id"] else {},

@@ -12,6 +12,7 @@ version_added: 0.1.0
 description:
   - Starts C(<name>@<id>.socket) and C(<name>@<id>.service). The service's start succeeds only when the probe does, with the release's
     real environment and user, on its private socket. No traffic reaches it.
+  - Writes the release's units first, when it is given them.
   - A candidate that fails is stopped and its release marked failed. The one that serves is never touched.
 author: The Decant maintainers
 options:
@@ -32,6 +33,18 @@ options:
     type: str
     choices: [deploy, rollback]
     default: deploy
+  files:
+    description:
+      - The units and settings of the release, for one that is new.
+      - Each has path and content, and where they differ from root, root and 0644 owner, group and mode.
+      - They are written, and systemd is told, as one change; see M(decant.flask.config_files).
+    type: list
+    elements: dict
+    default: []
+  pending:
+    description: Path of the note that such a change leaves until it is in effect.
+    type: path
+    default: ""
   timeout:
     description: Limit for the start, gate included, in seconds.
     type: int
@@ -52,8 +65,8 @@ attributes:
     description: Says whether the instance would be started.
     support: full
   diff_mode:
-    description: Nothing to compare.
-    support: none
+    description: Shows the files.
+    support: full
 """
 
 EXAMPLES = r"""
@@ -83,6 +96,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.decant.flask.plugins.module_utils import database
+from ansible_collections.decant.flask.plugins.module_utils.files import FilesError, with_units
 from ansible_collections.decant.flask.plugins.module_utils.host import active_instances, journal, run, systemctl
 from ansible_collections.decant.flask.plugins.module_utils.layout import Layout
 
@@ -121,6 +135,8 @@ def main() -> None:
             "root": {"type": "path", "required": True},
             "id": {"type": "str", "required": True},
             "event": {"type": "str", "choices": ["deploy", "rollback"], "default": "deploy"},
+            "files": {"type": "list", "elements": "dict", "default": []},
+            "pending": {"type": "path", "default": ""},
             "timeout": {"type": "int", "default": 120},
             "migration": {"type": "dict", "default": {}},
             "state": {"type": "str", "choices": ["started", "stopped"], "default": "started"},
@@ -136,8 +152,14 @@ def main() -> None:
         if not module.check_mode:
             systemctl("stop", *[unit for i in running for unit in (layout.service_unit(i), layout.socket_unit(i))])
         module.exit_json(changed=up)
+    units = with_units(p["files"], p["pending"], module.check_mode)
+    try:
+        units.make()
+    except FilesError as error:
+        layout.failed(p["id"], "gate", str(error).splitlines()[-1])
+        module.fail_json(msg=f"The units of release {p['id']} cannot be written. {error}\n{layout.serving()}")
     if up or module.check_mode:
-        module.exit_json(changed=not up)
+        module.exit_json(changed=units.changed or not up, diff=units.diff)
     # A drain left from an earlier switch away from this release would stop it again.
     systemctl("stop", f"{layout.drain_unit(p['id'])}.timer", check=False)
     systemctl("reset-failed", service, sock, check=False)
@@ -181,7 +203,9 @@ def main() -> None:
         module.warn(
             f"The workers of {p['id']} did not say which database they serve, so it is not proved to be the migrated one."
         )
-    module.exit_json(changed=True, health=healthy[-1] if healthy else "", database=(said_database or [""])[0])
+    module.exit_json(
+        changed=True, diff=units.diff, health=healthy[-1] if healthy else "", database=(said_database or [""])[0]
+    )
 
 
 if __name__ == "__main__":

@@ -10,11 +10,11 @@ module: migrate
 short_description: Runs the migrations of a staged release
 version_added: 0.1.0
 description:
-  - Starts the oneshot unit C(<name>-migrate@<id>), which works as the backend's user, with the release's environment, in the
-    service's sandbox, under a lock that is held in the database itself. Its journal is the evidence.
+  - Writes the oneshot unit, when it is given it, and starts it. C(<name>-migrate@<id>) works as the backend's user, with the release's
+    environment, in the service's sandbox, under a lock that is held in the database itself. Its journal is the evidence.
   - When something is pending, the unit lists it, backs the database up, rehearses the upgrade on a copy (SQLite always), refuses
     what would lose something, and only then runs C(flask db upgrade).
-  - Changed only when the database's revision changed.
+  - Changed only when the unit was written or the database's revision changed.
 author: The Decant maintainers
 options:
   name:
@@ -29,6 +29,18 @@ options:
     description: The staged release.
     type: str
     required: true
+  files:
+    description:
+      - The unit of the release.
+      - Each has path and content, and where they differ from root, root and 0644 owner, group and mode.
+      - They are written, and systemd is told, as one change; see M(decant.flask.config_files).
+    type: list
+    elements: dict
+    default: []
+  pending:
+    description: Path of the note that such a change leaves until it is in effect.
+    type: path
+    default: ""
   timeout:
     description: Limit for the whole run, in seconds; the unit is stopped past it.
     type: int
@@ -38,7 +50,7 @@ attributes:
     description: Runs nothing; what is pending is only known to the new release's own code.
     support: full
   diff_mode:
-    description: Shows the revision before and after.
+    description: Shows the unit, and the revision before and after.
     support: full
 """
 
@@ -90,6 +102,7 @@ import subprocess
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.decant.flask.plugins.module_utils import database
+from ansible_collections.decant.flask.plugins.module_utils.files import FilesError, with_units
 from ansible_collections.decant.flask.plugins.module_utils.host import journal, run, systemctl, unit_properties
 from ansible_collections.decant.flask.plugins.module_utils.layout import Layout
 
@@ -126,6 +139,8 @@ def main() -> None:
             "name": {"type": "str", "required": True},
             "root": {"type": "path", "required": True},
             "id": {"type": "str", "required": True},
+            "files": {"type": "list", "elements": "dict", "default": []},
+            "pending": {"type": "path", "default": ""},
             "timeout": {"type": "int", "default": 600},
         },
         supports_check_mode=True,
@@ -133,8 +148,14 @@ def main() -> None:
     p = module.params
     layout = Layout(p["name"], p["root"])
     unit = layout.migrate_unit(p["id"])
+    units = with_units(p["files"], p["pending"], module.check_mode)
+    try:
+        units.make()
+    except FilesError as error:
+        layout.failed(p["id"], "migrate", str(error).splitlines()[-1])
+        module.fail_json(msg=f"The migration unit of release {p['id']} cannot be written. {error}\n{layout.serving()}")
     if module.check_mode:
-        module.exit_json(changed=True)
+        module.exit_json(changed=True, diff=units.diff)
     try:
         code = run(["systemctl", "start", unit], check=False, timeout=p["timeout"] + 30).returncode
     except subprocess.TimeoutExpired:
@@ -159,7 +180,7 @@ def main() -> None:
     record = {key: value for key, value in answer.items() if key in ("before", "after", "backup", "fingerprint")}
     layout.record(p["id"], migration=record)
     diff = {"before": "\n".join(answer["before"]) + "\n", "after": "\n".join(answer["after"]) + "\n"}
-    module.exit_json(changed=answer["before"] != answer["after"], diff=diff, **answer)
+    module.exit_json(changed=units.changed or answer["before"] != answer["after"], diff=[*units.diff, diff], **answer)
 
 
 if __name__ == "__main__":

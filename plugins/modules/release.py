@@ -12,6 +12,7 @@ version_added: 0.1.0
 description:
   - Unpacks the tar aside and renames it to C(releases/<id>) when it is whole, so that a half-staged release never has a release's name.
   - The code is owned by root and readable, never writable, by the backend's group.
+  - Links the virtual environment of its lock, when there is one already.
   - Removes failed and unfinished releases first, with their units and the environments that no release uses any more.
 author: The Decant maintainers
 options:
@@ -49,6 +50,10 @@ options:
     type: list
     elements: str
     default: []
+  lock:
+    description: The lock hash, which names the virtual environment.
+    type: str
+    default: ""
   manifest:
     description: What the release's record says from the start.
     type: dict
@@ -190,6 +195,7 @@ def main() -> None:
             "subdir": {"type": "str", "default": ""},
             "shared_paths": {"type": "list", "elements": "str", "default": []},
             "public_paths": {"type": "list", "elements": "str", "default": []},
+            "lock": {"type": "str", "default": ""},
             "manifest": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
@@ -199,7 +205,8 @@ def main() -> None:
     path = layout.release(p["id"])
     staged = layout.manifest(p["id"])
     if staged and staged.get("fingerprint") == p["manifest"].get("fingerprint") and staged.get("outcome") != "failed":
-        module.exit_json(changed=False, path=path, pruned=[])
+        linked = not module.check_mode and layout.venv_known(p["lock"]) and layout.link_venv(p["id"], p["lock"])
+        module.exit_json(changed=linked, path=path, pruned=[])
     if module.check_mode:
         module.exit_json(
             changed=True, path=path, pruned=retention.prunable(layout, retention.ALL, retention.busy(layout))
@@ -210,10 +217,12 @@ def main() -> None:
         )
     try:
         # Room first: what failed and what killed runs left. Good releases go after the switch, when one more is good.
-        pruned = retention.prune(layout, retention.ALL, p["manifest"].get("parts", {}).get("lock", ""))
+        pruned = retention.prune(layout, retention.ALL, p["lock"])
         if os.path.isdir(path):
             retention.remove_release(layout, p["id"])
         stage(layout, p)
+        if layout.venv_known(p["lock"]):
+            layout.link_venv(p["id"], p["lock"])
     except (OSError, ValueError, tarfile.TarError) as error:
         shutil.rmtree(f"{layout.releases}/.{p['id']}.partial", ignore_errors=True)
         why, then = str(error), "Mend that and run the deploy again."

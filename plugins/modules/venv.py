@@ -143,10 +143,9 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.decant.flask.plugins.module_utils.host import CommandError, run
-from ansible_collections.decant.flask.plugins.module_utils.layout import Layout, atomic_symlink, now
+from ansible_collections.decant.flask.plugins.module_utils.layout import VENV_MARKER, Layout, now
 
 TOOLS = "/usr/local/lib/decant"
-MARKER = ".decant.json"
 
 
 class BuildError(Exception):
@@ -338,7 +337,7 @@ def main() -> None:
     p = module.params
     layout = Layout(p["name"], p["root"])
     final = f"{layout.venvs}/{p['lock']}"
-    known = os.path.exists(f"{final}/{MARKER}")
+    known = layout.venv_known(p["lock"])
     if module.check_mode:
         module.exit_json(changed=True, path=final, built=not known)
     release = layout.release(p["id"])
@@ -350,7 +349,7 @@ def main() -> None:
         try:
             shutil.rmtree(partial, ignore_errors=True)
             builder.build()
-            with open(f"{partial}/{MARKER}", "w", encoding="utf-8") as stream:
+            with open(f"{partial}/{VENV_MARKER}", "w", encoding="utf-8") as stream:
                 json.dump({"lock": p["lock"], "installer": p["installer"], "built_at": now()}, stream)
             shutil.rmtree(final, ignore_errors=True)
             os.rename(partial, final)
@@ -363,11 +362,8 @@ def main() -> None:
             )
         finally:
             shutil.rmtree(builder.home, ignore_errors=True)
-    link, target = f"{release}/venv", f"../../venvs/{p['lock']}"
-    linked = os.path.islink(link) and os.readlink(link) == target
-    if not linked:
-        atomic_symlink(target, link)
-    module.exit_json(changed=not (known and linked), path=final, built=not known)
+    linked = layout.link_venv(p["id"], p["lock"])
+    module.exit_json(changed=linked or not known, path=final, built=not known)
 
 
 if __name__ == "__main__":

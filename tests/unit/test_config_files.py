@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.decant.flask.plugins.module_utils import files
 from ansible_collections.decant.flask.plugins.modules import config_files
 
 OWNER = pwd.getpwuid(os.getuid()).pw_name
@@ -28,7 +29,7 @@ class Host:
         self.pending = path / ".pending"
         self.log = path / "log"
         # The note of a pending change belongs to whoever runs the tests.
-        monkeypatch.setattr(config_files.atomic_write, "__defaults__", (os.getuid(), os.getgid()))
+        monkeypatch.setattr(files.atomic_write, "__defaults__", (os.getuid(), os.getgid()))
 
     def run(self, check_mode: bool = False, **arguments: Any) -> dict[str, Any]:
         for item in arguments.get("files", []):
@@ -248,7 +249,7 @@ def test_a_state_is_what_it_was(tmp_path: Path):
     (tmp_path / "a").chmod(0o640)
     (tmp_path / "l").symlink_to("a")
     for name in ("a", "l", "missing"):
-        state = config_files.State.of(str(tmp_path / name))
-        assert state == config_files.State.of(str(tmp_path / name))
-    assert config_files.State.of(str(tmp_path / "a")) != config_files.State.of(str(tmp_path / "l"))
-    assert config_files.State() != "absent"
+        state = files.State.of(str(tmp_path / name))
+        assert state == files.State.of(str(tmp_path / name))
+    assert files.State.of(str(tmp_path / "a")) != files.State.of(str(tmp_path / "l"))
+    assert files.State() != "absent"

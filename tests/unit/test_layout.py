@@ -284,3 +284,21 @@ def test_serving(layout: Layout):
     assert layout.serving() == "No release serves yet."
     os.symlink(f"releases/{ID}", layout.current)
     assert layout.serving() == f"Release {ID} goes on serving."
+
+
+def test_a_virtual_environment_is_known_when_it_is_whole(tmp_path: Path):
+    layout = Layout("projects", str(tmp_path))
+    (tmp_path / "venvs/9b1d").mkdir(parents=True)
+    assert not layout.venv_known("9b1d")
+    assert not layout.venv_known("")
+    (tmp_path / "venvs/9b1d/.decant.json").write_text("{}")
+    assert layout.venv_known("9b1d")
+
+
+def test_a_release_is_linked_to_its_environment_once(tmp_path: Path):
+    layout = Layout("projects", str(tmp_path))
+    (tmp_path / "releases/x").mkdir(parents=True)
+    assert layout.link_venv("x", "9b1d")
+    assert not layout.link_venv("x", "9b1d")
+    assert layout.link_venv("x", "77aa"), "another lock is another link"
+    assert (tmp_path / "releases/x/venv").readlink() == Path("../../venvs/77aa")

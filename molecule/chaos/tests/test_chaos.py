@@ -188,7 +188,7 @@ def test_the_connection_is_lost(app: App, source: Path) -> None:
     with through(app) as (load, writer):
         process = start(source)
         for line in process.stdout or []:
-            if "venv : Build the virtual environment" in line:
+            if "dotenv : Write the release" in line:
                 break
         app.host.run(
             "systemd-run --quiet --unit cut sh -c 'systemctl stop ssh.socket ssh.service; pkill -x sshd; sleep 25; systemctl start ssh.service'"
