@@ -15,19 +15,8 @@ description:
   - V(restored) starts C(<name>-restore@<id>), which makes the content of a backup the content of the database, all of it or nothing.
     Stop what uses the database first.
 author: The Decant maintainers
+extends_documentation_fragment: [decant.flask.backend, decant.flask.backend.user]
 options:
-  name:
-    description: The backend's name.
-    type: str
-    required: true
-  root:
-    description: The backend's directory, absolute.
-    type: path
-    required: true
-  user:
-    description: The system user that runs the backend.
-    type: str
-    required: true
   state:
     description: What to do.
     type: str

@@ -12,19 +12,8 @@ version_added: 0.1.0
 description:
   - Reads, and changes nothing. One call instead of fact gathering and a dozen probes, because a remote task costs a third of a second.
 author: The Decant maintainers
+extends_documentation_fragment: [decant.flask.backend, decant.flask.backend.user]
 options:
-  name:
-    description: The backend's name.
-    type: str
-    required: true
-  root:
-    description: The backend's directory, absolute.
-    type: path
-    required: true
-  user:
-    description: The system user that runs the backend.
-    type: str
-    required: true
   directories:
     description: Wanted directories, each with path, owner, group and mode (quoted octal).
     type: list

@@ -15,15 +15,8 @@ description:
   - Writes the release's units first, when it is given them.
   - A candidate that fails is stopped and its release marked failed. The one that serves is never touched.
 author: The Decant maintainers
+extends_documentation_fragment: [decant.flask.backend, decant.flask.backend.units]
 options:
-  name:
-    description: The backend's name.
-    type: str
-    required: true
-  root:
-    description: The backend's directory, absolute.
-    type: path
-    required: true
   id:
     description: The release to start.
     type: str
@@ -33,18 +26,6 @@ options:
     type: str
     choices: [deploy, rollback]
     default: deploy
-  files:
-    description:
-      - The units and settings of the release, for one that is new.
-      - Each has path and content, and where they differ from root, root and 0644 owner, group and mode.
-      - They are written, and systemd is told, as one change; see M(decant.flask.config_files).
-    type: list
-    elements: dict
-    default: []
-  pending:
-    description: Path of the note that such a change leaves until it is in effect.
-    type: path
-    default: ""
   timeout:
     description: Limit for the start, gate included, in seconds.
     type: int

@@ -16,31 +16,12 @@ description:
     what would lose something, and only then runs C(flask db upgrade).
   - Changed only when the unit was written or the database's revision changed.
 author: The Decant maintainers
+extends_documentation_fragment: [decant.flask.backend, decant.flask.backend.units]
 options:
-  name:
-    description: The backend's name.
-    type: str
-    required: true
-  root:
-    description: The backend's directory, absolute.
-    type: path
-    required: true
   id:
     description: The staged release.
     type: str
     required: true
-  files:
-    description:
-      - The unit of the release.
-      - Each has path and content, and where they differ from root, root and 0644 owner, group and mode.
-      - They are written, and systemd is told, as one change; see M(decant.flask.config_files).
-    type: list
-    elements: dict
-    default: []
-  pending:
-    description: Path of the note that such a change leaves until it is in effect.
-    type: path
-    default: ""
   timeout:
     description: Limit for the whole run, in seconds; the unit is stopped past it.
     type: int

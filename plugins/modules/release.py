@@ -15,19 +15,8 @@ description:
   - Links the virtual environment of its lock, when there is one already.
   - Removes failed and unfinished releases first, with their units and the environments that no release uses any more.
 author: The Decant maintainers
+extends_documentation_fragment: [decant.flask.backend, decant.flask.backend.user]
 options:
-  name:
-    description: The backend's name.
-    type: str
-    required: true
-  root:
-    description: The backend's directory, absolute.
-    type: path
-    required: true
-  user:
-    description: The system user (and group) that runs the backend.
-    type: str
-    required: true
   id:
     description: The release's id.
     type: str

@@ -15,19 +15,8 @@ description:
     served last before the one that serves now.
   - Compares the revision of the database with the one the chosen release left behind, before anything is touched.
 author: The Decant maintainers
+extends_documentation_fragment: [decant.flask.backend, decant.flask.backend.user]
 options:
-  name:
-    description: The backend's name.
-    type: str
-    required: true
-  root:
-    description: The backend's directory, absolute.
-    type: path
-    required: true
-  user:
-    description: The system user that runs the backend.
-    type: str
-    required: true
   wanted:
     description: The release to go back to; empty for the last good one.
     type: str

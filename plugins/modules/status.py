@@ -13,19 +13,8 @@ description:
   - Reads, and changes nothing. Asks the release that serves for its health and for the revision of its database.
   - Whether that is as it should be is said on the controller, by M(decant.flask.report).
 author: The Decant maintainers
+extends_documentation_fragment: [decant.flask.backend, decant.flask.backend.user]
 options:
-  name:
-    description: The backend's name.
-    type: str
-    required: true
-  root:
-    description: The backend's directory, absolute.
-    type: path
-    required: true
-  user:
-    description: The system user that runs the backend.
-    type: str
-    required: true
   schema:
     description: Whether to read the revision of the database.
     type: bool

@@ -14,15 +14,8 @@ description:
   - nginx connects through C(current), so one rename(2) moves code, environment, static files and traffic together, without a reload.
   - The stop is a transient timer on the host, so a controller that dies does not leave two instances running.
 author: The Decant maintainers
+extends_documentation_fragment: [decant.flask.backend]
 options:
-  name:
-    description: The backend's name.
-    type: str
-    required: true
-  root:
-    description: The backend's directory, absolute.
-    type: path
-    required: true
   id:
     description: The release to switch to; its instance must be up.
     type: str

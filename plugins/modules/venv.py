@@ -13,19 +13,8 @@ description:
   - One environment per lock hash. A known one is linked, not built.
   - Built aside, as the backend's user so that no third-party build code runs as root, then given to root and renamed in place.
 author: The Decant maintainers
+extends_documentation_fragment: [decant.flask.backend, decant.flask.backend.user]
 options:
-  name:
-    description: The backend's name.
-    type: str
-    required: true
-  root:
-    description: The backend's directory, absolute.
-    type: path
-    required: true
-  user:
-    description: The system user that runs the backend.
-    type: str
-    required: true
   id:
     description: The staged release.
     type: str

@@ -339,7 +339,23 @@ def declared(name: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def document(name: str, what: str) -> Any:
     module = importlib.import_module(f"ansible_collections.decant.flask.plugins.modules.{name}")
-    return yaml.safe_load(getattr(module, what))
+    found = yaml.safe_load(getattr(module, what))
+    if what == "DOCUMENTATION":
+        found["options"] = {
+            **shared_options(found.get("extends_documentation_fragment", [])),
+            **found.get("options", {}),
+        }
+    return found
+
+
+def shared_options(fragments: list[str]) -> dict[str, Any]:
+    """What ansible-doc adds from plugins/doc_fragments."""
+    options: dict[str, Any] = {}
+    for fragment in fragments:
+        name, _, part = fragment.removeprefix("decant.flask.").partition(".")
+        module = importlib.import_module(f"ansible_collections.decant.flask.plugins.doc_fragments.{name}")
+        options.update(yaml.safe_load(getattr(module.ModuleDocFragment, part.upper() or "DOCUMENTATION"))["options"])
+    return options
 
 
 @pytest.mark.parametrize("name", CODE)
