@@ -48,6 +48,11 @@ CUSTOMIZE = [
     'echo "ops ALL=(ALL) NOPASSWD:ALL" > "$1/etc/sudoers.d/ops"',
     'ln -sf /dev/null "$1/etc/systemd/system/systemd-modules-load.service"',
     'ln -sf /dev/null "$1/etc/systemd/system/systemd-networkd-wait-online.service"',
+    # On a real host systemd shares its mounts at boot; a container comes with private ones, which hide LoadCredential= from units.
+    'printf "[Unit]\\nDefaultDependencies=no\\nBefore=sysinit.target\\n[Service]\\nType=oneshot\\nExecStart=/bin/mount --make-rshared /\\n" '
+    '> "$1/etc/systemd/system/shared-mounts.service"',
+    'mkdir -p "$1/etc/systemd/system/sysinit.target.wants"',
+    'ln -s ../shared-mounts.service "$1/etc/systemd/system/sysinit.target.wants/"',
 ]
 NETWORK = "decant"
 SUBNET = ipaddress.ip_network("10.98.76.0/24")

@@ -34,6 +34,8 @@ SLOW_FIRST = (
     "fleet",
     "chaos",
     "failures",
+    "tls",
+    "sandbox",
     "database",
     "status",
     "rollback",

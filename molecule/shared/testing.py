@@ -3,17 +3,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
 import re
 import shutil
+import ssl
 import subprocess
 import sys
 import tarfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -166,8 +168,23 @@ def pack(folder: Path, archive: Path) -> Path:
 # --- the backend on a host -----------------------------------------------------------------------
 
 
+class Tls(http.client.HTTPConnection):
+    """HTTPS to an address under a name, as a client that trusts one CA file."""
+
+    def __init__(self, address: str, port: int, name: str, ca: str, timeout: float) -> None:
+        super().__init__(address, port, timeout=timeout)
+        self.name, self.context = name, ssl.create_default_context(cafile=ca)
+
+    def connect(self) -> None:
+        super().connect()
+        self.sock = self.context.wrap_socket(self.sock, server_hostname=self.name)
+
+
 class App:
-    """A backend on a host, seen from outside."""
+    """A backend on a host, seen from outside.
+
+    :param ca: file of the CA whose certificates a client of the site trusts; without one the client speaks plain HTTP.
+    """
 
     def __init__(
         self,
@@ -176,10 +193,12 @@ class App:
         root: str = "",
         server_name: str = "projects.example.org",
         port: int = 80,
+        ca: str = "",
     ) -> None:
         self.host = open_host(host_name)
         self.address = address(host_name)
         self.name, self.root, self.server_name, self.port = name, root or f"/srv/{name}", server_name, port
+        self.ca = ca
 
     def current(self) -> str:
         """The id of the release that serves."""
@@ -217,6 +236,12 @@ class App:
         """Wait until the release that serves is the only one that runs."""
         until(lambda: self.active() == {self.current()}, 60, "the set of running instances")
 
+    def connection(self, timeout: float = 15) -> http.client.HTTPConnection:
+        """A connection of one's own to nginx, not open yet."""
+        if self.ca:
+            return Tls(self.address, self.port, self.server_name, self.ca, timeout)
+        return http.client.HTTPConnection(self.address, self.port, timeout=timeout)
+
     def ask(
         self,
         path: str,
@@ -227,7 +252,7 @@ class App:
         timeout: float = 15,
     ) -> Answer:
         """One request through nginx, from the controller."""
-        connection = http.client.HTTPConnection(self.address, self.port, timeout=timeout)
+        connection = self.connection(timeout)
         data = None if body is None else json.dumps(body)
         send = {
             "Host": host or self.server_name,
@@ -304,6 +329,18 @@ class Load:
         """No request failed, and there were some."""
         assert self.sent > 100, f"only {self.sent} requests were sent"
         assert not self.failures, f"{len(self.failures)} of {self.sent} requests failed: {self.failures[:5]}"
+
+
+@contextlib.contextmanager
+def every_argv(host: Host) -> Iterator[str]:
+    """The command lines of all processes, taken many times a second, in a file of the host."""
+    path = "/root/argv"
+    look = f'while :; do cat /proc/[0-9]*/cmdline 2>/dev/null | tr "\\0" " "; echo; sleep 0.05; done > {path}'
+    host.check_output(f"systemd-run --quiet --unit=argv-watch sh -c '{look}'")
+    try:
+        yield path
+    finally:
+        host.check_output("systemctl stop argv-watch.service")
 
 
 class Writer:

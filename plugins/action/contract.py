@@ -31,6 +31,7 @@ class ActionModule(ActionBase):
             )
             found = collections.problems(roles)
             found += contract.problems(values, list(variables), options, roles, place, hosts)
+            found += single_host(values, list(variables.get("ansible_play_hosts_all") or []))
         if found:
             listing = "\n".join(f"{number}. {text}" for number, text in enumerate(found, 1))
             things = "1 thing" if len(found) == 1 else f"{len(found)} things"
@@ -39,6 +40,16 @@ class ActionModule(ActionBase):
             )
         result["changed"] = False
         return result
+
+
+def single_host(values: dict[str, Any], hosts: list[str]) -> list[str]:
+    """A key that a host makes for itself signs what the other hosts of a fleet cannot read."""
+    if not values.get("dotenv_secret_key_generated") or len(hosts) < 2:
+        return []
+    return [
+        f"dotenv_secret_key_generated is true, and {len(hosts)} hosts serve: each would sign sessions with another key. Write one "
+        "SECRET_KEY for all of them into app_secrets."
+    ]
 
 
 def type_errors(options: dict[str, dict[str, Any]], values: dict[str, Any]) -> list[str]:

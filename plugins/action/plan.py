@@ -12,7 +12,14 @@ import yaml
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.decant.flask.plugins.module_utils import envfile
-from ansible_collections.decant.flask.plugins.plugin_utils import contract, locks, plans, settings, sources
+from ansible_collections.decant.flask.plugins.plugin_utils import (
+    contract,
+    locks,
+    plans,
+    sandbox,
+    settings,
+    sources,
+)
 
 
 class ActionModule(ActionBase):
@@ -79,7 +86,7 @@ def make(
         "workers": workers,
         "threads": threads,
         "secret_keys": sorted(secret_keys(v)),
-        "env_changes": plans.env_changes(environment, host["env_digests"], plans.salt(text)),
+        "env_changes": plans.env_changes(environment, foreign(v, host["env_digests"]), plans.salt(text)),
         "current": host["current"]["id"],
         # Equal for hosts that share a database. Keyed like the digests of the environment: a URL may hold a password.
         "database": "sqlite"
@@ -91,10 +98,17 @@ def make(
     return {**plan, "lines": plans.lines(v, host, source, plan, commits)}
 
 
+def foreign(v: dict[str, Any], digests: dict[str, str]) -> dict[str, str]:
+    """The host's variables that the inventory decides: not the key that the host makes for itself."""
+    own = "SECRET_KEY" if v.get("dotenv_secret_key_generated") else ""
+    return {name: digest for name, digest in digests.items() if name != own}
+
+
 def secret_keys(v: dict[str, Any]) -> set[str]:
     """Names of the variables whose values no log may show: those of app_secrets, and a URL that holds the database's password."""
     built = {"DATABASE_URL"} if contract.builds_database_url(v) else set()
-    return set(v.get("app_secrets") or {}) | built
+    generated = {"SECRET_KEY"} if v.get("dotenv_secret_key_generated") else set()
+    return set(v.get("app_secrets") or {}) | built | generated
 
 
 def unplanned(host: dict[str, Any]) -> dict[str, Any]:
@@ -116,9 +130,10 @@ def templates() -> dict[str, str]:
         for name in sorted(os.listdir(folder)):
             with open(os.path.join(folder, name), "rb") as stream:
                 found[f"{role}/{name}"] = hashlib.sha256(stream.read()).hexdigest()
-    for role, names in (("app", ["__app_sandbox"]), ("health", ["__health_words", "__health_gate_command"])):
-        with open(settings.role_file(role, "vars/main.yml"), encoding="utf-8") as stream:
-            variables = yaml.load(stream, Loader=settings.YAML_LOADER)
-        for name in names:
-            found[name] = hashlib.sha256(json.dumps(variables[name]).encode()).hexdigest()
+    with open(settings.role_file("health", "vars/main.yml"), encoding="utf-8") as stream:
+        variables = yaml.load(stream, Loader=settings.YAML_LOADER)
+    for name in ("__health_words", "__health_gate_command"):
+        found[name] = hashlib.sha256(json.dumps(variables[name]).encode()).hexdigest()
+    everything = [sandbox.lines("/x"), sandbox.lines("/x", ["::1"], sandbox.GIVEN_BACK, backups=True)]
+    found["sandbox"] = hashlib.sha256(json.dumps(everything).encode()).hexdigest()
     return found

@@ -12,7 +12,16 @@ from urllib.parse import quote
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.decant.flask.plugins.module_utils import envfile
-from ansible_collections.decant.flask.plugins.plugin_utils import contract, fleet, locking, plans, settings, steps
+from ansible_collections.decant.flask.plugins.plugin_utils import (
+    contract,
+    edge,
+    fleet,
+    locking,
+    plans,
+    settings,
+    steps,
+)
+from ansible_collections.decant.flask.plugins.plugin_utils import sandbox as sandboxes
 
 
 def dotenv(values: Mapping[str, Any]) -> str:
@@ -157,6 +166,21 @@ def nginx_value(value: Any) -> str:
     return f'"{escaped}"'
 
 
+def response_headers(headers: Mapping[str, Any]) -> list[dict[str, str]]:
+    """name, value and nginx's field of each header that has a value."""
+    return edge.response_headers(settings.plain(headers))
+
+
+def rate_zones(paths: Sequence[Mapping[str, Any]], upstream: str) -> list[dict[str, Any]]:
+    """Paths with a limit of their own, each with the name of its zone."""
+    return edge.rate_zones(settings.plain(paths), str(upstream))
+
+
+def sandbox(root: str, **options: Any) -> list[str]:
+    """The sandbox of a unit, as lines of its [Service] section."""
+    return sandboxes.lines(str(root), **settings.plain(options))
+
+
 def to_python(value: Any) -> str:
     """A value as a Python literal."""
     return repr(settings.plain(value))
@@ -242,7 +266,10 @@ class FilterModule:
             "postgresql_cluster": postgresql_cluster,
             "postgresql_url": postgresql_url,
             "probe_words": probe_words,
+            "rate_zones": rate_zones,
             "release_line": release_line,
+            "response_headers": response_headers,
+            "sandbox": sandbox,
             "sqlite_path": sqlite_path,
             "switch_steps": switch_steps,
             "systemd_value": systemd_value,

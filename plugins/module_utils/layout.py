@@ -140,7 +140,7 @@ class Layout:
         """The unit files that belong to one release and go with it."""
         return [self.service_unit(release_id), self.socket_unit(release_id), self.migrate_unit(release_id)]
 
-    def lasting_files(self, listen_port: int) -> list[str]:
+    def lasting_files(self, ports: list[int]) -> list[str]:
         """What a deploy keeps as it must be and what belongs to no release: programs, units, sites, notes of killed runs."""
         units = ("-health.service", "-health.timer", "-backup.timer", "-backup@.service", "-restore@.service")
         wanted = [f"timers.target.wants/{self.name}-{timer}.timer" for timer in ("health", "backup")]
@@ -148,9 +148,11 @@ class Layout:
             *(f"{self.root}/bin/{program}" for program in ("decant-probe", "decant-database")),
             *(f"{SYSTEMD_UNITS}/{unit}" for unit in (*(f"{self.name}{end}" for end in units), *wanted)),
             *(f"/etc/nginx/{place}/{self.name}.conf" for place in ("sites-available", "sites-enabled")),
-            f"/etc/nginx/conf.d/decant-catch-all-{listen_port}.conf",
+            *(f"/etc/nginx/conf.d/decant-catch-all-{port}.conf" for port in ports),
+            f"{SYSTEMD_UNITS}/certbot.service.d/decant-{self.name}.conf",
             "/etc/nginx/sites-enabled/default",
-            *(f"{self.root}/.pending-{role}" for role in ("nginx", "health", "backup")),
+            f"{SYSTEMD_UNITS}/nginx.service.d/decant.conf",
+            *(f"{self.root}/.pending-{role}" for role in ("nginx", "nginx-unit", "certbot", "health", "backup")),
         ]
 
     def written_files(self, release_id: str) -> dict[str, str]:

@@ -49,20 +49,20 @@ def listen_port(arguments: list[str]) -> int | None:
     return int(last) if last.isdigit() else 80
 
 
-def survey(folder: str, name: str, port: int, server_names: list[str]) -> dict[str, Any]:
-    """What other sites on this host say about a port and names.
+def survey(folder: str, name: str, ports: list[int], server_names: list[str]) -> dict[str, Any]:
+    """What other sites on this host say about the site's ports and names.
 
     :param name: the backend's name; its own site and the shared catch-all are passed over.
-    :returns: `conflicts` (sentences), `default_server` (the file of another site that is the port's default),
+    :returns: `conflicts` (sentences), `default_servers` (port -> the file of another site that is its default),
         `debian_default` (Debian's welcome page is enabled and is the package's own link).
     """
-    own = {f"{name}.conf", f"decant-catch-all-{port}.conf"}
+    own = {f"{name}.conf", *(f"decant-catch-all-{port}.conf" for port in ports)}
     debian_link = os.path.join(folder, "sites-enabled/default")
     debian_default = os.path.islink(debian_link) and os.path.realpath(debian_link) == os.path.realpath(
         os.path.join(folder, "sites-available/default")
     )
     conflicts: list[str] = []
-    default_server = ""
+    default_servers: dict[str, str] = {}
     files = sorted(glob.glob(f"{folder}/sites-enabled/*") + glob.glob(f"{folder}/conf.d/*.conf"))
     for path in files:
         if os.path.basename(path) in own or (path == debian_link and debian_default):
@@ -74,11 +74,12 @@ def survey(folder: str, name: str, port: int, server_names: list[str]) -> dict[s
             continue
         for block in blocks:
             listens = block["listen"] or [["80"]]
-            if port not in [listen_port(arguments) for arguments in listens]:
-                continue
             names = {word for arguments in block["server_name"] for word in arguments}
-            for both in sorted(names & set(server_names)):
-                conflicts.append(f"{path} already answers to {both} on port {port}")
-            if any("default_server" in arguments for arguments in listens):
-                default_server = path
-    return {"conflicts": conflicts, "default_server": default_server, "debian_default": debian_default}
+            for port in ports:
+                if port not in [listen_port(arguments) for arguments in listens]:
+                    continue
+                for both in sorted(names & set(server_names)):
+                    conflicts.append(f"{path} already answers to {both} on port {port}")
+                if any("default_server" in arguments and listen_port(arguments) == port for arguments in listens):
+                    default_servers[str(port)] = path
+    return {"conflicts": conflicts, "default_servers": default_servers, "debian_default": debian_default}

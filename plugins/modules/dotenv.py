@@ -26,6 +26,12 @@ options:
     description: The file's content, as the filter decant.flask.dotenv renders it.
     type: str
     required: true
+  secret_key_path:
+    description:
+      - A file of the host, 0600, that holds a SECRET_KEY of its own. Made when it is not there; its value becomes a variable of the
+        environment and never leaves the host. Empty for none.
+    type: path
+    default: ""
 attributes:
   check_mode:
     description: Says whether the file would change.
@@ -55,6 +61,7 @@ keys:
 
 import grp
 import os
+import secrets
 import stat
 
 from ansible.module_utils.basic import AnsibleModule
@@ -76,24 +83,44 @@ def same(path: str, content: bytes, gid: int) -> bool:
         return False
 
 
+def own_key(path: str) -> str:
+    """The key that this host has made for itself, once."""
+    try:
+        with open(path, encoding="utf-8") as stream:
+            found = stream.read().strip()
+    except FileNotFoundError:
+        found = ""
+    if not found:
+        found = secrets.token_urlsafe(48)
+        atomic_write(path, f"{found}\n".encode(), 0o600)
+    return found
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},
             "group": {"type": "str", "required": True},
             "content": {"type": "str", "required": True, "no_log": True},
+            "secret_key_path": {"type": "path", "default": "", "no_log": False},
         },
         supports_check_mode=True,
     )
     p = module.params
-    keys = sorted(envfile.parse(p["content"]))
-    content = p["content"].encode()
+    text, keys = p["content"], sorted(envfile.parse(p["content"]))
     if module.check_mode:
         module.exit_json(changed=True, keys=keys)
     if not os.path.isdir(os.path.dirname(p["path"])):
         module.fail_json(
             msg=f"{os.path.dirname(p['path'])} does not exist: the role decant.flask.release stages it first."
         )
+    if p["secret_key_path"]:
+        try:
+            text += envfile.render({"SECRET_KEY": own_key(p["secret_key_path"])})
+        except OSError as error:
+            module.fail_json(msg=f"{p['secret_key_path']}: {error.strerror}. The release that serves is untouched.")
+        keys = sorted([*keys, "SECRET_KEY"])
+    content = text.encode()
     gid = grp.getgrnam(p["group"]).gr_gid
     changed = not same(p["path"], content, gid)
     if changed:

@@ -32,6 +32,18 @@ options:
     description: TCP port that nginx will listen on.
     type: int
     default: 80
+  tls_port:
+    description: TCP port that nginx will listen on with TLS; 0 for none.
+    type: int
+    default: 0
+  tls_mode:
+    description: Where the certificate comes from (nginx_tls).
+    type: str
+    default: "off"
+  certificate_path:
+    description: Path of a certificate that is kept elsewhere than where Decant keeps them.
+    type: str
+    default: ""
   server_names:
     description: Host names that nginx will answer to.
     type: list
@@ -84,7 +96,7 @@ import stat
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.decant.flask.plugins.module_utils import envfile, nginx_conf
+from ansible_collections.decant.flask.plugins.module_utils import certificates, envfile, nginx_conf
 from ansible_collections.decant.flask.plugins.module_utils.host import run, systemctl
 from ansible_collections.decant.flask.plugins.module_utils.layout import SECRETS_FILE, Layout, file_digest
 from ansible_collections.decant.flask.plugins.module_utils.readers import current_state, schema, undrained
@@ -133,14 +145,18 @@ def missing_packages(names: list[str]) -> list[str]:
     return [name for name in names if name not in installed]
 
 
-def python_version(command: str) -> str:
-    """The full version of a Python on this host, such as 3.11.2; empty when the command does not run."""
+PYTHON = "import os, sys; print('%d.%d.%d' % sys.version_info[:3], os.path.realpath(sys.executable))"
+
+
+def python_facts(command: str) -> dict[str, str]:
+    """The full version of a Python on this host, such as 3.11.2, and the file that runs; both empty when the command does not run."""
     try:
-        done = run([command, "-c", "import sys; print('%d.%d.%d' % sys.version_info[:3])"], check=False)
+        done = run([command, "-c", PYTHON], check=False)
     except OSError:
-        return ""
-    version = done.stdout.strip()
-    return version if done.returncode == 0 and re.fullmatch(r"\d+\.\d+\.\d+", version) else ""
+        done = None
+    found = re.fullmatch(r"(\d+\.\d+\.\d+) (\S+)", done.stdout.strip()) if done and done.returncode == 0 else None
+    version, path = found.groups() if found else ("", "")
+    return {"python_version": version, "python_path": path}
 
 
 def pythons() -> list[str]:
@@ -215,6 +231,11 @@ def standing(paths: list[str]) -> dict[str, dict[str, str]]:
     return found
 
 
+def ports(p: dict[str, Any]) -> list[int]:
+    """The TCP ports of the site; 0 stands for none."""
+    return [port for port in (p["listen_port"], p["tls_port"]) if port]
+
+
 def free_bytes(path: str) -> int:
     """Bytes free for root on the file system that holds, or will hold, a path."""
     while not os.path.exists(path):
@@ -248,14 +269,14 @@ def read_state(p: dict[str, Any]) -> dict[str, Any]:
         "packages_missing": missing_packages(p["packages"]),
         "apt_lists": bool(glob.glob("/var/lib/apt/lists/*_Packages*")),
         "python_apt": os.path.isdir("/usr/lib/python3/dist-packages/apt"),
-        "python_version": python_version(p["python"]),
+        **python_facts(p["python"]),
         "pythons": pythons(),
-        "port_holder": port_holder(p["listen_port"]),
+        "port_holders": {str(port): port_holder(port) for port in ports(p)},
         "foreign_units": foreign_units(p["name"]),
         "nginx": {
             "active": systemctl("is-active", "nginx.service", check=False) == "active",
             "enabled": systemctl("is-enabled", "nginx.service", check=False) == "enabled",
-            **nginx_conf.survey("/etc/nginx", p["name"], p["listen_port"], p["server_names"]),
+            **nginx_conf.survey("/etc/nginx", p["name"], ports(p), p["server_names"]),
         },
         "releases": releases,
         "outcomes": {release_id: layout.manifest(release_id).get("outcome", "") for release_id in releases},
@@ -268,7 +289,10 @@ def read_state(p: dict[str, Any]) -> dict[str, Any]:
         "schema": schema(layout, p["user"], current["id"]) if p["schema"] else None,
         "sqlite_trouble": sqlite_trouble(layout, p["sqlite_path"]),
         "free_bytes": free_bytes(layout.root),
-        "files": standing(layout.lasting_files(p["listen_port"])),
+        "files": standing(layout.lasting_files(ports(p))),
+        "certificate": certificates.state(p["name"], p["tls_mode"], p["certificate_path"])
+        if p["tls_mode"] != "off"
+        else {},
     }
 
 
@@ -283,6 +307,9 @@ def main() -> None:
             "python": {"type": "str", "default": "python3"},
             "listen_port": {"type": "int", "default": 80},
             "server_names": {"type": "list", "elements": "str", "default": []},
+            "tls_port": {"type": "int", "default": 0},
+            "tls_mode": {"type": "str", "default": "off"},
+            "certificate_path": {"type": "str", "default": "", "no_log": False},
             "sqlite_path": {"type": "str", "default": ""},
             "salt": {"type": "str", "default": "", "no_log": True},
             "schema": {"type": "bool", "default": False},

@@ -16,6 +16,7 @@ from typing import Any
 
 from ansible_collections.decant.flask.plugins.module_utils import envfile
 
+from . import edge, sandbox
 from .settings import COMMAND_LINE, ROLES, VERBS
 from .steps import HOOKS, hook_paths, share
 
@@ -62,11 +63,14 @@ MINIMUM = {
     "gunicorn_graceful_timeout_seconds": 1,
     "gunicorn_keepalive_seconds": 0,
     "gunicorn_max_requests": 0,
+    "gunicorn_restart_interval_seconds": 1,
+    "gunicorn_restart_limit": 1,
     "gunicorn_tasks_max": 16,
     "gunicorn_threads": 0,
     "gunicorn_timeout_seconds": 1,
     "gunicorn_workers": 0,
     "gunicorn_workers_max": 1,
+    "health_certificate_days": 1,
     "health_deadline_seconds": 1,
     "health_successes": 1,
     "health_timeout_seconds": 0.1,
@@ -77,10 +81,15 @@ MINIMUM = {
     "migrate_statement_timeout_seconds": 0,
     "migrate_timeout_seconds": 1,
     "nginx_client_timeout_seconds": 1,
+    "nginx_connections_per_client": 0,
+    "nginx_hsts_max_age_seconds": 0,
+    "nginx_maintenance_retry_after_seconds": 1,
     "nginx_proxy_connect_timeout_seconds": 1,
     "nginx_proxy_read_timeout_seconds": 1,
     "nginx_proxy_send_timeout_seconds": 1,
+    "nginx_rate_limit_burst": 0,
     "nginx_static_max_age_seconds": 0,
+    "nginx_streaming_timeout_seconds": 1,
     "release_bake_min_requests": 1,
     "release_bake_seconds": 0,
     "release_keep": 2,
@@ -247,6 +256,10 @@ def environment(v: Mapping[str, Any]) -> list[str]:
                 envfile.render({key: value})
             except envfile.EnvFileError as error:
                 problems.append(f"{variable}: {error}")
+    if v.get("dotenv_secret_key_generated") and "SECRET_KEY" in {**plain, **secrets}:
+        problems.append(
+            "dotenv_secret_key_generated is true, and the inventory has a SECRET_KEY. Remove one of them: two keys would sign in turns."
+        )
     allowed = set(v.get("app_allow_insecure") or [])
     for name in sorted(allowed - set(INSECURE)):
         problems.append(f"app_allow_insecure has '{name}', which is not one of {', '.join(sorted(INSECURE))}.")
@@ -274,14 +287,14 @@ def insecure(v: Mapping[str, Any]) -> list[tuple[str, str]]:
     key = both.get("SECRET_KEY")
     least = int(v.get("dotenv_secret_key_min_length") or 32)
     make = "python3 -c 'import secrets; print(secrets.token_urlsafe(48))'"
-    if not key:
+    if not key and not v.get("dotenv_secret_key_generated"):
         found.append(
             (
                 "secret_key_missing",
                 f"app_secrets has no SECRET_KEY. Sessions and tokens are signed with it; make one: {make}.",
             )
         )
-    elif len(str(key)) < least:
+    elif key and len(str(key)) < least:
         found.append(
             ("secret_key_short", f"SECRET_KEY has {len(str(key))} characters; {least} are needed. Make one: {make}.")
         )
@@ -615,5 +628,8 @@ def problems(
         if "postgresql" in needs or ("release" in needs and v.get("app_database") == "postgresql"):
             found += postgresql(v, "postgresql" in needs)
     found += serving(v)
+    found += sandbox.problems(v)
+    if "nginx" in needs:
+        found += edge.problems(v, place)
     found += fleet(v, place, hosts)
     return found

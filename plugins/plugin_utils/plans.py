@@ -140,16 +140,16 @@ def host_problems(
 
 def nginx_problems(v: Mapping[str, Any], host: Mapping[str, Any]) -> list[str]:
     """Other web servers and sites on the host."""
-    port, nginx = v["nginx_listen_port"], host["nginx"]
+    nginx = host["nginx"]
     found = []
-    if host["port_holder"] not in ("", "nginx"):
-        found.append(
-            f"port {port} is held by '{host['port_holder']}'. Stop it, or set nginx_listen_port to a free port."
-        )
+    inputs = {str(v["nginx_listen_port"]): "nginx_listen_port", str(v.get("nginx_tls_port", 443)): "nginx_tls_port"}
+    for port, holder in host["port_holders"].items():
+        if holder not in ("", "nginx"):
+            found.append(f"port {port} is held by '{holder}'. Stop it, or set {inputs[port]} to a free port.")
     found += [f"{text}. Remove that site, or change nginx_server_names." for text in nginx["conflicts"]]
-    if nginx["default_server"] and v["nginx_catch_all_enabled"]:
+    for port, path in nginx["default_servers"].items() if v["nginx_catch_all_enabled"] else ():
         found.append(
-            f"{nginx['default_server']} is already the default server of port {port}. Set nginx_catch_all_enabled: false to leave it "
+            f"{path} is already the default server of port {port}. Set nginx_catch_all_enabled: false to leave it "
             "in place (unknown host names then go to that site), or remove its default_server."
         )
     return found

@@ -19,7 +19,7 @@ from ansible.errors import AnsibleActionFail, AnsibleUndefinedVariable
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 ROLES = ("lock", "app", "release", "venv", "dotenv", "migrate", "gunicorn", "nginx", "health", "backup")
-VERBS = ("rollback", "restore", "status", "postgresql")  # roles of the other playbooks
+VERBS = ("rollback", "restore", "status", "postgresql", "maintenance")  # roles of the other playbooks
 COMMAND_LINE = (
     "release_id",
     "release_list",
@@ -98,7 +98,7 @@ def typed(values: dict[str, Any]) -> dict[str, Any]:
             if shape and values[name] is not None and not isinstance(values[name], shape):
                 found[name] = values[name]  # Ansible would split a text into a list here, and the roles would not
                 continue
-            spec = {key: option[key] for key in ("type", "elements") if key in option}
+            spec = {key: option[key] for key in ("type", "elements", "choices") if key in option}
             answer = ArgumentSpecValidator({name: spec}).validate({name: values[name]})
             found[name] = values[name] if answer.error_messages else answer.validated_parameters[name]
     return found

@@ -87,5 +87,10 @@ def test_a_directory_stands_for_no_file(tmp_path: Path):
 
 def test_every_lasting_path_is_this_backends():
     layout = Layout("shop", "/srv/shop")
-    own = [path for path in layout.lasting_files(8080) if "shop" not in path]
-    assert own == ["/etc/nginx/conf.d/decant-catch-all-8080.conf", "/etc/nginx/sites-enabled/default"]
+    own = [path for path in layout.lasting_files([8080, 443]) if "shop" not in path]
+    assert own == [
+        "/etc/nginx/conf.d/decant-catch-all-8080.conf",
+        "/etc/nginx/conf.d/decant-catch-all-443.conf",
+        "/etc/nginx/sites-enabled/default",
+        "/etc/systemd/system/nginx.service.d/decant.conf",
+    ]

@@ -98,14 +98,17 @@ def test_no_package_asks_nobody(monkeypatch: pytest.MonkeyPatch):
     assert seen == []
 
 
-def test_python_version(tmp_path: Path):
-    assert host_state.python_version(sys.executable) == ".".join(map(str, sys.version_info[:3]))
-    assert host_state.python_version("/nonexistent/python") == ""
+def test_python_facts(tmp_path: Path):
+    found = host_state.python_facts(sys.executable)
+    assert found["python_version"] == ".".join(map(str, sys.version_info[:3]))
+    assert found["python_path"] == os.path.realpath(sys.executable)
+    nothing = {"python_version": "", "python_path": ""}
+    assert host_state.python_facts("/nonexistent/python") == nothing
     shim = tmp_path / "python"
     for text in ("#!/bin/sh\necho 3.11.2; exit 1\n", "#!/bin/sh\necho pyenv: no such version\n"):
         shim.write_text(text)
         shim.chmod(0o755)
-        assert host_state.python_version(str(shim)) == ""
+        assert host_state.python_facts(str(shim)) == nothing
 
 
 @pytest.mark.parametrize(

@@ -92,11 +92,11 @@ def etc(tmp_path: Path) -> Path:
 
 
 def survey(etc: Path, name: str = "projects", port: int = 80, names: tuple[str, ...] = ("projects.example.org",)):
-    return nginx_conf.survey(str(etc), name, port, list(names))
+    return nginx_conf.survey(str(etc), name, [port, 443], list(names))
 
 
 def test_debians_welcome_page_is_no_default_server_of_anyone(etc: Path):
-    assert survey(etc) == {"conflicts": [], "default_server": "", "debian_default": True}
+    assert survey(etc) == {"conflicts": [], "default_servers": {}, "debian_default": True}
 
 
 def test_a_file_in_the_place_of_debians_link_is_somebodys(etc: Path):
@@ -104,7 +104,7 @@ def test_a_file_in_the_place_of_debians_link_is_somebodys(etc: Path):
     (etc / "sites-enabled/default").write_text("server { listen 80 default_server; }")
     found = survey(etc)
     assert found["debian_default"] is False
-    assert found["default_server"] == f"{etc}/sites-enabled/default"
+    assert found["default_servers"] == {"80": f"{etc}/sites-enabled/default"}
 
 
 def test_a_link_elsewhere_in_the_place_of_debians_is_somebodys(etc: Path):
@@ -115,7 +115,7 @@ def test_a_link_elsewhere_in_the_place_of_debians_is_somebodys(etc: Path):
 
 
 def test_nginx_that_is_not_there(tmp_path: Path):
-    assert survey(tmp_path) == {"conflicts": [], "default_server": "", "debian_default": False}
+    assert survey(tmp_path) == {"conflicts": [], "default_servers": {}, "debian_default": False}
 
 
 @pytest.mark.parametrize("place", ["sites-enabled/other.conf", "sites-enabled/other", "conf.d/other.conf"])
@@ -139,7 +139,7 @@ def test_a_conflict(etc: Path, place: str):
 def test_no_conflict(etc: Path, place: str, text: str):
     (etc / place).write_text(text)
     found = survey(etc)
-    assert (found["conflicts"], found["default_server"]) == ([], "")
+    assert (found["conflicts"], found["default_servers"]) == ([], {})
 
 
 def test_a_backend_whose_name_begins_alike_is_another(etc: Path):
@@ -150,7 +150,16 @@ def test_a_backend_whose_name_begins_alike_is_another(etc: Path):
 
 def test_the_catch_all_of_another_port_is_looked_at(etc: Path):
     (etc / "conf.d/decant-catch-all-8080.conf").write_text("server { listen 80 default_server; }")
-    assert survey(etc)["default_server"] == f"{etc}/conf.d/decant-catch-all-8080.conf"
+    assert survey(etc)["default_servers"] == {"80": f"{etc}/conf.d/decant-catch-all-8080.conf"}
+
+
+def test_each_port_has_a_default_server_of_its_own(etc: Path):
+    (etc / "conf.d/x.conf").write_text(
+        "server { listen 443 ssl default_server; listen 80; server_name projects.example.org; }"
+    )
+    found = survey(etc)
+    assert found["default_servers"] == {"443": f"{etc}/conf.d/x.conf"}
+    assert [text[-2:] for text in found["conflicts"]] == ["80", "43"]
 
 
 def test_a_server_without_listen_is_on_port_80(etc: Path):

@@ -35,8 +35,8 @@ HOST: dict[str, Any] = {
     "foreign_units": [],
     "account": {},
     "cpus": 2,
-    "port_holder": "",
-    "nginx": {"conflicts": [], "default_server": "", "debian_default": False},
+    "port_holders": {"80": ""},
+    "nginx": {"conflicts": [], "default_servers": {}, "debian_default": False},
     "python_version": "3.11.2",
     "pythons": ["/usr/bin/python3"],
     "sqlite_trouble": "",
@@ -110,7 +110,7 @@ def test_concurrency(changes: dict[str, Any], cpus: int, workers: int, threads: 
 
 # --- the hash of the units -----------------------------------------------------------------------
 
-TEMPLATES = {"gunicorn/service.j2": "1", "__app_sandbox": "2"}
+TEMPLATES = {"gunicorn/service.j2": "1", "sandbox": "2"}
 
 
 def unit_hash(workers: int = 5, threads: int = 4, templates: dict[str, str] | None = None, **changes: Any) -> str:
@@ -190,7 +190,7 @@ def test_all_that_units_are_made_from_is_in_the_hash():
         "gunicorn/socket.j2",
         "gunicorn/gunicorn.conf.py.j2",
         "migrate/migrate.service.j2",
-        "__app_sandbox",
+        "sandbox",
         "__health_gate_command",
         "__health_words",
     } <= set(found)
@@ -276,7 +276,7 @@ def host_problems(
 
 def test_a_good_host():
     assert host_problems() == []
-    assert host_problems({"account": {"home": "/srv/projects"}, "port_holder": "nginx", "systemd": 249}) == []
+    assert host_problems({"account": {"home": "/srv/projects"}, "port_holders": {"80": "nginx"}, "systemd": 249}) == []
 
 
 @pytest.mark.parametrize(
@@ -291,13 +291,14 @@ def test_a_good_host():
             {"account": {"home": "/var/www"}},
             ["user 'projects' exists with home /var/www", "home /srv/projects", "app_user"],
         ),
-        ({"port_holder": "apache2"}, ["port 80 is held by 'apache2'", "nginx_listen_port"]),
+        ({"port_holders": {"80": "apache2"}}, ["port 80 is held by 'apache2'", "nginx_listen_port"]),
+        ({"port_holders": {"80": "", "443": "haproxy"}}, ["port 443 is held by 'haproxy'", "nginx_tls_port"]),
         (
-            {"nginx": {"conflicts": ["/etc/x already answers to a on port 80"], "default_server": ""}},
+            {"nginx": {"conflicts": ["/etc/x already answers to a on port 80"], "default_servers": {}}},
             ["/etc/x already answers to a on port 80", "nginx_server_names"],
         ),
         (
-            {"nginx": {"conflicts": [], "default_server": "/etc/y"}},
+            {"nginx": {"conflicts": [], "default_servers": {"80": "/etc/y"}}},
             ["/etc/y is already the default server of port 80", "nginx_catch_all_enabled: false"],
         ),
         (
@@ -326,12 +327,12 @@ def test_space_is_twice_the_source_and_64_mib():
 
 
 def test_a_catch_all_that_is_off_leaves_the_default_server():
-    nginx = {"nginx": {"conflicts": [], "default_server": "/etc/y"}}
+    nginx = {"nginx": {"conflicts": [], "default_servers": {"80": "/etc/y"}}}
     assert host_problems(nginx, nginx_catch_all_enabled=False) == []
 
 
 def test_what_does_not_run_is_not_looked_at():
-    nginx = {"port_holder": "apache2", "nginx": {"conflicts": ["x"], "default_server": "/etc/y"}}
+    nginx = {"port_holders": {"80": "apache2"}, "nginx": {"conflicts": ["x"], "default_servers": {"80": "/etc/y"}}}
     assert host_problems(nginx, roles=["app", "release", "gunicorn"]) == []
     release = {"python_version": "", "sqlite_trouble": "x", "free_bytes": 0}
     assert host_problems(release, source={}, roles=["app", "health"]) == []
@@ -342,8 +343,8 @@ def test_all_problems_at_once():
         "systemd": 1,
         "foreign_units": ["x"],
         "account": {"home": "/"},
-        "port_holder": "x",
-        "nginx": {"conflicts": ["x", "y"], "default_server": "z"},
+        "port_holders": {"80": "x"},
+        "nginx": {"conflicts": ["x", "y"], "default_servers": {"80": "z"}},
         "python_version": "",
         "sqlite_trouble": "x",
         "free_bytes": 0,

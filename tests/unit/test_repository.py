@@ -132,8 +132,8 @@ def test_a_role_is_whole(role: str, part: str):
 
 @pytest.mark.parametrize("role", sorted(set(ROLES) - {"app", "lock", "status"}))
 def test_every_role_builds_on_app(role: str):
-    """But for the database's: its hosts get neither the backend's user nor its directories."""
-    wanted = [] if role == "postgresql" else [{"role": "decant.flask.app"}]
+    """But for the database's, whose hosts get neither the backend's user nor its directories, and for what only sets a flag."""
+    wanted = [] if role in ("postgresql", "maintenance") else [{"role": "decant.flask.app"}]
     assert load(f"roles/{role}/meta/main.yml")["dependencies"] == wanted
 
 
@@ -207,7 +207,7 @@ USERS = sorted(
     for pattern in (
         "roles/*/tasks/*.yml",
         "roles/*/vars/*.yml",
-        "roles/*/templates/*",
+        "roles/*/templates/**/*.j2",
         "roles/*/handlers/*.yml",
         "playbooks/*.yml",
     )
@@ -305,7 +305,7 @@ def made_from(paths: list[str]) -> set[str]:
             [
                 str(p.relative_to(ROOT))
                 for role in ("gunicorn", "migrate")
-                for p in ROOT.glob(f"roles/{role}/templates/*")
+                for p in ROOT.glob(f"roles/{role}/templates/**/*.j2")
             ]
         )
         # What a migration may do is a property of one run; the backups are the host's.

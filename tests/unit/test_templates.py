@@ -22,9 +22,12 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 ID = "20261122T101500Z-3f2a9c1"
-TEMPLATES = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("roles/*/templates/**/*.j2"))
+# What is included by others is in parts/.
+TEMPLATES = sorted(
+    str(path.relative_to(ROOT)) for path in ROOT.glob("roles/*/templates/**/*.j2") if "parts" not in path.parts
+)
 UNITS = [name for name in TEMPLATES if re.search(r"(service|socket|target|timer)\.j2$", name)]
-SITES = ["roles/nginx/templates/site.conf.j2", "roles/nginx/templates/catch-all.conf.j2"]
+SITES = [f"roles/nginx/templates/{name}.conf.j2" for name in ("site", "catch-all", "catch-all-tls")]
 CONF = "roles/gunicorn/templates/gunicorn.conf.py.j2"
 SERVICE = "roles/gunicorn/templates/service.j2"
 
@@ -71,9 +74,26 @@ FULL: dict[str, Any] = {
     "nginx_static_paths": {"/static/": "app/static", "/m edia/": "/public/"},
     "nginx_static_max_age_seconds": 60,
     "nginx_gzip_enabled": False,
+    "nginx_gzip_answers_enabled": True,
     "nginx_access_log_enabled": False,
+    "nginx_tls": "acme",
+    "nginx_tls_port": 8443,
+    "nginx_hsts_max_age_seconds": 31536000,
+    "nginx_hsts_subdomains_enabled": True,
+    "nginx_resolvers": ["127.0.0.53"],
+    "nginx_headers": {"X-Frame-Options": "DENY", "X-Gone": ""},
+    "nginx_content_security_policy": "default-src 'self'; img-src *",
+    "nginx_trusted_proxies": ["198.51.100.0/24"],
+    "nginx_rate_limit": "50r/s",
+    "nginx_rate_limited_paths": [{"path": "/api/login", "rate": "5r/m", "burst": 2}],
+    "nginx_connections_per_client": 20,
+    "nginx_streaming_paths": ["/events/"],
+    "nginx_maintenance_allow": ["192.0.2.0/24"],
+    "nginx_http_directives": "map $uri $x { default 1; }",
+    "gunicorn_egress": ["192.0.2.5"],
+    "gunicorn_sandbox_allow": ["jit", "subprocesses"],
     "nginx_extra_directives": "add_header X-Test 1;\nlocation /x { return 204; }\n",
-    "__app_host": {"state": {"ipv6": False}},
+    "__app_host": {"state": {"ipv6": False, "certificate": {"ends": 1, "ocsp": True}}},
 }
 SETS: dict[str, dict[str, Any]] = {
     "minimum": MINIMUM,
@@ -93,7 +113,7 @@ SETS: dict[str, dict[str, Any]] = {
     },
 }
 PLAN = {"plan": {"needed": True, "workers": 5, "threads": 4, "current": "", "database": "sqlite"}}
-STATE = {"state": {"ipv6": True, "packages_missing": [], "nginx": {"debian_default": True}}}
+STATE = {"state": {"ipv6": True, "certificate": {}, "packages_missing": [], "nginx": {"debian_default": True}}}
 
 
 def needs(database: str = "sqlite") -> dict[str, Any]:
@@ -361,6 +381,7 @@ def test_the_migration_runs_as_the_service_does(rendered: dict[str, dict[str, st
     service = options(rendered[which][SERVICE])
     migration = options(rendered[which]["roles/migrate/templates/migrate.service.j2"])
     own = {"Type", "SyslogIdentifier", "Environment", "ExecStart", "ExecStopPost", "TimeoutStartSec", "ReadWritePaths"}
+    own |= {"NoExecPaths"}  # it may start the database's programs
     shared = {key: value for key, value in migration.items() if key.startswith("Service.") and key[8:] not in own}
     assert shared == {key: service[key] for key in shared}
     assert {"Service.User", "Service.EnvironmentFile", "Service.WorkingDirectory", "Service.ProtectSystem"} <= set(
@@ -384,7 +405,7 @@ def test_the_migration_of_the_full_set(rendered: dict[str, dict[str, str]]):
         "--incoming",
         "/opt/backends/shop/backups/incoming",
     ]
-    assert found["Service.ReadWritePaths"][-1] == "/opt/backends/shop/backups"
+    assert found["Service.ReadWritePaths"][-1].endswith(" /opt/backends/shop/backups")
     assert "Service.InaccessiblePaths" not in found
     assert found["Service.ExecStopPost"][0].startswith(
         "+/usr/bin/python3 -I /opt/backends/shop/bin/decant-database keep "
@@ -497,6 +518,7 @@ def directives(text: str) -> list[tuple[tuple[str, ...], str]]:
         elif line == "}":
             blocks.pop()
         else:
+            line = line.partition(" # ")[0]
             assert line.endswith((";", "}")), line
             found.append((tuple(blocks), line))
     assert blocks == []
@@ -522,28 +544,57 @@ def test_the_site_of_the_minimum(rendered: dict[str, dict[str, str]]):
         "access_log /var/log/nginx/projects.access.log decant-projects;",
         "client_max_body_size 10m;",
         "client_header_timeout 15s;",
-        "proxy_set_header Host $http_host;",
+        "proxy_set_header Host $decant_projects_host;",
         "proxy_set_header X-Forwarded-For $remote_addr;",
         "proxy_read_timeout 60s;",
-        "gzip on;",
+        "gzip off;",
     ):
         assert line in server, line
-    locations = [(blocks[1], line) for blocks, line in found if len(blocks) == 2]
-    assert locations == [
-        ("location = /api/health", "access_log off;"),
-        ("location = /api/health", "proxy_pass http://decant-projects;"),
-        ("location /", "proxy_pass http://decant-projects;"),
+    locations = {blocks[1] for blocks, _ in found if len(blocks) > 1}
+    assert locations == {
+        "if ($request_method !~ ^(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS)$)",
+        "location ^~ /.well-known/acme-challenge/",
+        "location = /decant-error/json",
+        "location = /decant-error/html",
+        "location = /api/health",
+        "location /",
+    }
+    assert [line for blocks, line in found if blocks[1:] == ("location = /api/health",)] == [
+        "access_log off;",
+        "proxy_pass http://decant-projects;",
     ]
+    assert not [line for _, line in found if "ssl" in line or "limit_req " in line]
 
 
 def test_the_site_of_the_full_set(rendered: dict[str, dict[str, str]]):
     found = directives(rendered["full"][SITES[0]])
     server = [line for blocks, line in found if blocks == ("server",)]
-    assert [line for line in server if line.startswith("listen")] == ["listen 8080;"]
+    # Plain HTTP has a server of its own, which leads to the one with TLS.
+    assert [line for line in server if line.startswith("listen")] == ["listen 8080;", "listen 8443 ssl http2;"]
+    assert (("server", "location /"), "return 308 https://$host:8443$request_uri;") in found
+    assert ('map "$https:$upstream_http_strict_transport_security" $decant_shop_hsts',) in [
+        blocks for blocks, _ in found
+    ]
+    for location, line in (
+        ("/api/login", "limit_req zone=decant-shop-path-1 burst=2 nodelay;"),
+        ("/api/login", "limit_req zone=decant-shop-general burst=100 nodelay;"),
+        ("/", "limit_req zone=decant-shop-general burst=100 nodelay;"),
+        ("/events/", "proxy_buffering off;"),
+        ("/events/", "proxy_set_header X-Forwarded-For $remote_addr;"),
+        ("/events/", "proxy_set_header Upgrade $http_upgrade;"),
+    ):
+        assert (("server", f"location {location}"), line) in found, line
+    assert "limit_req" not in " ".join(line for blocks, line in found if blocks[1:] == ("location = /healthz",))
     for line in (
+        "ssl_certificate /etc/letsencrypt/live/decant-shop/fullchain.pem;",
+        "ssl_protocols TLSv1.2 TLSv1.3;",
+        "ssl_stapling on;",
+        "set_real_ip_from 198.51.100.0/24;",
+        "limit_conn decant-shop-connections 20;",
+        "add_header X-Frame-Options $decant_shop_x_frame_options always;",
         "server_name shop.example.org *.shop.example.org;",
         "client_max_body_size 1g;",
-        "gzip off;",
+        "gzip on;",
         "access_log off;",
         "add_header X-Test 1;",
         "location /x { return 204; }",
@@ -553,6 +604,12 @@ def test_the_site_of_the_full_set(rendered: dict[str, dict[str, str]]):
     assert (("server", "location /static/"), f"alias {code}/app/static/;") in found
     assert (("server", 'location "/m edia/"'), f"alias {code}/public/;") in found
     assert (("server", "location /static/"), "expires 60s;") in found
+    assert (("server", "location /static/"), "gzip off;") in found
+
+
+def test_a_header_without_a_value_is_not_sent(rendered: dict[str, dict[str, str]]):
+    assert "X-Gone" not in rendered["full"][SITES[0]]
+    assert "DENY;" in rendered["full"][SITES[0]]
 
 
 def test_no_header_of_the_client_is_passed_on_as_ours(rendered: dict[str, dict[str, str]]):

@@ -330,5 +330,32 @@ def test_without_the_gate_requests_fail(app: App, source: Path) -> None:
     until(lambda: app.ask("/api/ready").status == 200, 60)
 
 
+def test_without_the_drain_requests_fail(app: App) -> None:
+    """Requests that wait in the old instance's queue are answered in the time of the drain. Without it they are lost.
+
+    One worker that takes one request at a time, and eight clients: so there is a queue at any moment.
+    """
+    slow = source_copy("slow")
+    view = slow / "api/app/api/projects.py"
+    head = "def list_projects() -> dict:\n"
+    text = view.read_text(encoding="utf-8")
+    assert head in text
+    view.write_text(text.replace(head, f"{head}    import time; time.sleep(0.1)\n"), encoding="utf-8")
+    one_by_one = {"app_path": str(slow), "gunicorn_worker_class": "sync", "gunicorn_workers": 1, "gunicorn_threads": 1}
+    deploy(**one_by_one).ok()
+    time.sleep(5)  # the drain of the instance before
+    lost = {}
+    for drain in (3, 0):
+        mark(slow, f"drain {drain}")
+        with Load(app, clients=8) as load:
+            deploy(**one_by_one, gunicorn_drain_seconds=drain).ok()
+            time.sleep(5)
+        lost[drain] = len(load.failures)
+        print(f"with a drain of {drain} s {lost[drain]} of {load.sent} requests failed: {load.failures[:3]}")
+    assert lost[3] == 0
+    assert lost[0] > 0, "no request failed without the drain: the measure does not measure"
+    deploy(app_path=str(source_copy("chaos"))).ok()
+
+
 def test_health_after_all_of_it(app: App) -> None:
     assert until(lambda: app.ask("/api/ready").status == 200)

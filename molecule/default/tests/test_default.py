@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-from testing import App, Load, deploy, reboot, secret, source_copy, until
+from testing import App, Load, deploy, every_argv, reboot, secret, source_copy, until
 
 ROOT = "/srv/projects"
 
@@ -29,18 +29,6 @@ def pattern(app: App) -> str:
     app.host.check_output(f"umask 077; grep -oE '[A-Za-z0-9]{{48}}' {ROOT}/current/.env > {path}")
     assert app.host.file(path).content_string.split() == [secret()], "or what searches for it proves nothing"
     return path
-
-
-@contextlib.contextmanager
-def every_argv(app: App) -> Iterator[str]:
-    """The command lines of all processes, taken many times a second, in a file of the host."""
-    path = "/root/argv"
-    look = f'while :; do cat /proc/[0-9]*/cmdline 2>/dev/null | tr "\\0" " "; echo; sleep 0.05; done > {path}'
-    app.host.check_output(f"systemd-run --quiet --unit=argv-watch sh -c '{look}'")
-    try:
-        yield path
-    finally:
-        app.host.check_output("systemctl stop argv-watch.service")
 
 
 # --- what is there -------------------------------------------------------------------------------
@@ -200,7 +188,7 @@ def test_only_the_env_files_hold_the_secret_and_nobody_reads_them(app: App, patt
 
 def test_the_loudest_run_tells_no_secret(app: App, pattern: str) -> None:
     """Neither in what it prints, nor in any command line on the host while it runs."""
-    with every_argv(app) as argv:
+    with every_argv(app.host) as argv:
         run = deploy(
             "-vvv", "--diff", app_env={"CORS_ALLOWED_ORIGINS": "https://example.org", "LOG_LEVEL": "WARNING"}
         ).ok()
