@@ -8,6 +8,7 @@ import random
 from typing import Any
 
 import pytest
+from ansible_collections.decant.flask.plugins.action import contract as action
 from ansible_collections.decant.flask.plugins.plugin_utils import contract, settings
 
 SECRET = "k3Jq0v7RwYx2ZtL9mN4bP8sD1fG6hQ5cV0aE"
@@ -987,3 +988,23 @@ def test_a_locale_that_is_none(locale: str):
 def test_without_a_name_the_groups_are_explained():
     found = provision_refused(app_name="")
     assert "app_name is not set" in found[0] and "group_vars/all" in found[1]
+
+
+# --- a key of the host's own ---------------------------------------------------------------------
+
+
+def test_a_host_that_makes_its_own_key_needs_none():
+    found = contract.insecure({"app_secrets": {}, "dotenv_secret_key_generated": True})
+    assert "secret_key_missing" not in [name for name, _ in found]
+
+
+def test_two_keys_are_one_too_many():
+    both = {"app_secrets": {"SECRET_KEY": "x" * 48}, "dotenv_secret_key_generated": True}
+    assert [text for text in contract.environment(both) if "two keys would sign in turns" in text]
+
+
+@pytest.mark.parametrize(("generated", "hosts", "refused"), [(True, 1, False), (True, 2, True), (False, 2, False)])
+def test_a_fleet_shares_one_key(generated: bool, hosts: int, refused: bool):
+    found = action.single_host({"dotenv_secret_key_generated": generated}, [f"web{n}" for n in range(hosts)])
+    assert bool(found) is refused
+    assert all("app_secrets" in text for text in found)
