@@ -42,6 +42,7 @@ SLOW_FIRST = (
     "alternative",
     "default",
     "collection",
+    "baseline",
 )
 
 

@@ -28,6 +28,7 @@ ROLES = (
     "restore",
     "status",
     "postgresql",
+    "baseline",
 )
 HEAD = """# Variables
 

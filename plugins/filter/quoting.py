@@ -13,6 +13,7 @@ from urllib.parse import quote
 from ansible.errors import AnsibleFilterError
 from ansible_collections.decant.flask.plugins.module_utils import envfile
 from ansible_collections.decant.flask.plugins.plugin_utils import (
+    baseline,
     contract,
     edge,
     fleet,
@@ -246,6 +247,21 @@ def traffic_worse(after: Mapping[str, Any], before: Mapping[str, Any], limits: M
     return steps.worse(before, after, settings.plain(limits))
 
 
+def site_ports(inputs: Mapping[str, Any]) -> list[int]:
+    """The TCP ports of the site, from the inputs of the role nginx."""
+    return baseline.site_ports(settings.plain(inputs))
+
+
+def firewall_rules(ports: list[int], addresses: Mapping[Any, list[str]], ssh_port: int) -> list[str]:
+    """The rules of nftables that let in."""
+    return baseline.rules(settings.plain(ports), settings.plain(addresses), int(ssh_port))
+
+
+def shuts_out(addresses: Mapping[Any, list[str]], ssh_port: int, client: str) -> bool:
+    """Whether the client of an SSH connection could not come back."""
+    return baseline.shuts_out(settings.plain(addresses), int(ssh_port), str(client))
+
+
 class FilterModule:
     """Makes the filters known as decant.flask.<name>."""
 
@@ -256,6 +272,7 @@ class FilterModule:
             "database_host": database_host,
             "dotenv": dotenv,
             "env_salt": env_salt,
+            "firewall_rules": firewall_rules,
             "hook_paths": hook_paths,
             "lock_line": lock_line,
             "migration_lines": migration_lines,
@@ -270,6 +287,8 @@ class FilterModule:
             "release_line": release_line,
             "response_headers": response_headers,
             "sandbox": sandbox,
+            "shuts_out": shuts_out,
+            "site_ports": site_ports,
             "sqlite_path": sqlite_path,
             "switch_steps": switch_steps,
             "systemd_value": systemd_value,

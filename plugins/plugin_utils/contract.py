@@ -16,7 +16,7 @@ from typing import Any
 
 from ansible_collections.decant.flask.plugins.module_utils import envfile
 
-from . import edge, sandbox
+from . import baseline, edge, sandbox
 from .settings import COMMAND_LINE, ROLES, VERBS
 from .steps import HOOKS, hook_paths, share
 
@@ -631,5 +631,7 @@ def problems(
     found += sandbox.problems(v)
     if "nginx" in needs:
         found += edge.problems(v, place)
+    if "baseline" in needs:
+        found += baseline.problems(v)
     found += fleet(v, place, hosts)
     return found

@@ -132,8 +132,8 @@ def test_a_role_is_whole(role: str, part: str):
 
 @pytest.mark.parametrize("role", sorted(set(ROLES) - {"app", "lock", "status"}))
 def test_every_role_builds_on_app(role: str):
-    """But for the database's, whose hosts get neither the backend's user nor its directories, and for what only sets a flag."""
-    wanted = [] if role in ("postgresql", "maintenance") else [{"role": "decant.flask.app"}]
+    """But for the database's, whose hosts get neither the backend's user nor its directories, and for what sets a flag or is the host's."""
+    wanted = [] if role in ("postgresql", "maintenance", "baseline") else [{"role": "decant.flask.app"}]
     assert load(f"roles/{role}/meta/main.yml")["dependencies"] == wanted
 
 
