@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import shutil
+import tempfile
+from collections.abc import Iterator
 from typing import Any
 
 from ansible_collections.decant.flask.plugins.module_utils import envfile
@@ -28,6 +32,27 @@ def served(text: str) -> list[dict[str, str]]:
     return [json.loads(line) for line in dict.fromkeys(SERVES.findall(text))]
 
 
+@contextlib.contextmanager
+def delivered(layout: Layout, user: str, release_id: str) -> Iterator[dict[str, str]]:
+    """What a release's credentials add to an environment, <NAME>_FILE: systemd delivers them to units alone, so here each is a
+    file in memory that the backend's user can read for as long as it is needed."""
+    values = layout.secrets_of(release_id)
+    if not values:
+        yield {}
+        return
+    folder = tempfile.mkdtemp(prefix="decant-", dir="/run")
+    try:
+        for name, value in values.items():
+            descriptor = os.open(f"{folder}/{name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400)
+            with open(descriptor, "w", encoding="utf-8") as stream:
+                stream.write(value)
+            shutil.chown(f"{folder}/{name}", user, user)
+        shutil.chown(folder, user, user)
+        yield {f"{name}_FILE": f"{folder}/{name}" for name in values}
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def show(layout: Layout, user: str, release_id: str) -> dict[str, Any]:
     """What a release reads of its database and of its own migrations: now, heads, database, fingerprint. Changes nothing.
 
@@ -36,19 +61,15 @@ def show(layout: Layout, user: str, release_id: str) -> dict[str, Any]:
     record = layout.manifest(release_id)
     with open(f"{layout.release(release_id)}/{SECRETS_FILE}", encoding="utf-8") as stream:
         env = envfile.parse(stream.read())
-    done = run(
-        [
-            f"{layout.release(release_id)}/venv/bin/python",
-            f"{layout.root}/bin/decant-database",
-            "show",
-            "--directory",
-            record.get("migrate_directory", "migrations"),
-        ],
-        env={**env, "FLASK_SKIP_DOTENV": "1", "PYTHONDONTWRITEBYTECODE": "1"},
-        cwd=layout.code(release_id, record.get("subdir", "")),
-        user=user,
-        timeout=120,
-    )
+    program = [f"{layout.release(release_id)}/venv/bin/python", f"{layout.root}/bin/decant-database", "show"]
+    with delivered(layout, user, release_id) as files:
+        done = run(
+            [*program, "--directory", record.get("migrate_directory", "migrations")],
+            env={**env, **files, "FLASK_SKIP_DOTENV": "1", "PYTHONDONTWRITEBYTECODE": "1"},
+            cwd=layout.code(release_id, record.get("subdir", "")),
+            user=user,
+            timeout=120,
+        )
     found = answer(done.stdout)
     if not found:
         raise ValueError("decant-database show printed no result")

@@ -95,14 +95,15 @@ def enabled_instances(layout: Layout) -> list[str]:
 
 
 def secret_values(layout: Layout, release_id: str) -> list[str]:
-    """The values in a release's .env that its manifest lists as secret; all of them when it lists none."""
+    """The values in a release's .env that its manifest lists as secret, all of them when it lists none; and its credentials."""
+    delivered = list(layout.secrets_of(release_id).values())
     try:
         with open(f"{layout.release(release_id)}/{SECRETS_FILE}", encoding="utf-8") as stream:
             values = envfile.parse(stream.read())
     except (OSError, ValueError):
-        return []
+        return delivered
     names = layout.manifest(release_id).get("secret_keys")
-    return [value for key, value in values.items() if names is None or key in names]
+    return [*delivered, *(value for key, value in values.items() if names is None or key in names)]
 
 
 def journal(unit: str, lines: int, layout: Layout, release_id: str) -> str:

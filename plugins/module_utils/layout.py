@@ -17,6 +17,7 @@ from typing import Any
 
 MANIFEST = "release.json"
 SECRETS_FILE = ".env"
+CREDENTIALS = "credentials"
 VENV_MARKER = ".decant.json"  # in a virtual environment that is whole
 SYSTEMD_UNITS = "/etc/systemd/system"
 
@@ -106,6 +107,22 @@ class Layout:
     def release(self, release_id: str) -> str:
         return f"{self.releases}/{release_id}"
 
+    def credentials(self, release_id: str) -> dict[str, str]:
+        """Name -> path of the secrets that a release reads from files (dotenv_delivery: credential)."""
+        folder = f"{self.release(release_id)}/{CREDENTIALS}"
+        try:
+            return {name: f"{folder}/{name}" for name in sorted(os.listdir(folder))}
+        except OSError:
+            return {}
+
+    def secrets_of(self, release_id: str) -> dict[str, str]:
+        """Name -> value of the same."""
+        found = {}
+        for name, path in self.credentials(release_id).items():
+            with contextlib.suppress(OSError), open(path, encoding="utf-8") as stream:
+                found[name] = stream.read()
+        return found
+
     def code(self, release_id: str, subdir: str) -> str:
         return f"{self.release(release_id)}/src/{subdir}".rstrip("/")
 
@@ -158,6 +175,7 @@ class Layout:
     def written_files(self, release_id: str) -> dict[str, str]:
         """Path -> sha256 of the files that make a release what it is, besides its code: where drift shows."""
         paths = [f"{self.release(release_id)}/{name}" for name in (SECRETS_FILE, "gunicorn.conf.py")]
+        paths += self.credentials(release_id).values()
         paths += [f"{SYSTEMD_UNITS}/{unit}" for unit in (self.service_unit(release_id), self.socket_unit(release_id))]
         return {path: file_digest(path) for path in paths}
 

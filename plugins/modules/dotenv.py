@@ -32,6 +32,15 @@ options:
         environment and never leaves the host. Empty for none.
     type: path
     default: ""
+  credentials:
+    description: Variables that are delivered as files, one each in C(credentials/) beside the C(.env), 0600 and root's.
+    type: dict
+    default: {}
+  delivery:
+    description: Where O(secret_key_path) goes, V(file) for the C(.env).
+    type: str
+    choices: [file, credential]
+    default: file
 attributes:
   check_mode:
     description: Says whether the file would change.
@@ -66,7 +75,7 @@ import stat
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.decant.flask.plugins.module_utils import envfile
-from ansible_collections.decant.flask.plugins.module_utils.layout import atomic_write
+from ansible_collections.decant.flask.plugins.module_utils.layout import CREDENTIALS, atomic_write
 
 
 def same(path: str, content: bytes, gid: int) -> bool:
@@ -103,6 +112,8 @@ def main() -> None:
             "group": {"type": "str", "required": True},
             "content": {"type": "str", "required": True, "no_log": True},
             "secret_key_path": {"type": "path", "default": "", "no_log": False},
+            "credentials": {"type": "dict", "default": {}, "no_log": True},
+            "delivery": {"type": "str", "choices": ["file", "credential"], "default": "file"},
         },
         supports_check_mode=True,
     )
@@ -114,17 +125,25 @@ def main() -> None:
         module.fail_json(
             msg=f"{os.path.dirname(p['path'])} does not exist: the role decant.flask.release stages it first."
         )
+    credentials = {name: envfile.as_text(name, value) for name, value in p["credentials"].items()}
     if p["secret_key_path"]:
         try:
-            text += envfile.render({"SECRET_KEY": own_key(p["secret_key_path"])})
+            key = own_key(p["secret_key_path"])
         except OSError as error:
             module.fail_json(msg=f"{p['secret_key_path']}: {error.strerror}. The release that serves is untouched.")
+        if p["delivery"] == "credential":
+            credentials["SECRET_KEY"] = key
+        else:
+            text += envfile.render({"SECRET_KEY": key})
         keys = sorted([*keys, "SECRET_KEY"])
     content = text.encode()
     gid = grp.getgrnam(p["group"]).gr_gid
-    changed = not same(p["path"], content, gid)
+    folder = f"{os.path.dirname(p['path'])}/{CREDENTIALS}"
+    changed = not same(p["path"], content, gid) or bool(credentials)
     if changed:
         try:
+            for name, value in credentials.items():
+                atomic_write(f"{folder}/{name}", value.encode(), 0o600)
             atomic_write(p["path"], content, 0o640, 0, gid)
         except OSError as error:
             module.fail_json(

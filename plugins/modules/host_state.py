@@ -196,6 +196,7 @@ def env_digests(layout: Layout, release_id: str, salt: str) -> dict[str, str]:
             values = envfile.parse(stream.read())
     except (OSError, ValueError):
         return {}
+    values.update(layout.secrets_of(release_id))
     return {name: envfile.digest(salt, name, value) for name, value in values.items()}
 
 

@@ -91,6 +91,7 @@ import tarfile
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.decant.flask.plugins.module_utils import retention
 from ansible_collections.decant.flask.plugins.module_utils.layout import (
+    CREDENTIALS,
     MANIFEST,
     Layout,
     now,
@@ -159,6 +160,7 @@ def stage(layout: Layout, p: dict) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     os.mkdir(partial)
     os.mkdir(f"{partial}/src")
+    os.mkdir(f"{partial}/{CREDENTIALS}", 0o700)
     unpack(p["tar"], f"{partial}/src")
     code = f"{partial}/src/{p['subdir']}".rstrip("/")
     protect(f"{partial}/src", gid, [f"{code}/{path.strip('/')}" for path in p["public_paths"]])

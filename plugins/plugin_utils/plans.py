@@ -16,6 +16,7 @@ MIB = 1024 * 1024
 SHOWN_COMMITS = 20
 INDENT = " " * 10
 MIN_SYSTEMD = 249  # StopPropagatedFrom=
+CREDENTIALS_SYSTEMD = 252  # Debian 12's; older ones know fewer forms of LoadCredential=
 # Settings that change how a release is served, and so make another release. The drain is a property of the switch, the
 # limits and permissions of a migration are properties of that one run.
 UNIT_PREFIXES = ("gunicorn_", "migrate_")
@@ -34,6 +35,8 @@ UNIT_NAMES = (
     "app_factory",
     "app_subdir",
     "app_shared_paths",
+    "dotenv_delivery",
+    "dotenv_secret_key_generated",
     "nginx_static_paths",
     "health_path",
     "health_expect_status",
@@ -124,6 +127,10 @@ def host_problems(
     if host["foreign_units"]:
         found.append(
             f"app_name '{name}' would shadow units of this host's own software: {', '.join(host['foreign_units'])}. Choose another app_name."
+        )
+    if v.get("dotenv_delivery") == "credential" and host["systemd"] < CREDENTIALS_SYSTEMD:
+        found.append(
+            f"systemd is {host['systemd']}, and dotenv_delivery: credential needs {CREDENTIALS_SYSTEMD}. Write dotenv_delivery: file."
         )
     account = host["account"]
     if account and account["home"] != root:

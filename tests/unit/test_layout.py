@@ -302,3 +302,13 @@ def test_a_release_is_linked_to_its_environment_once(tmp_path: Path):
     assert not layout.link_venv("x", "9b1d")
     assert layout.link_venv("x", "77aa"), "another lock is another link"
     assert (tmp_path / "releases/x/venv").readlink() == Path("../../venvs/77aa")
+
+
+def test_credentials_are_files_of_the_release(layout: Layout):
+    assert layout.credentials(ID) == {}
+    folder = Path(layout.release(ID), "credentials")
+    folder.mkdir()
+    (folder / "SECRET_KEY").write_text("x")
+    assert layout.credentials(ID) == {"SECRET_KEY": f"{folder}/SECRET_KEY"}
+    assert layout.secrets_of(ID) == {"SECRET_KEY": "x"}
+    assert f"{folder}/SECRET_KEY" in layout.written_files(ID), "where drift shows"

@@ -144,6 +144,8 @@ SERVED = {name for name in SETTINGS if name.startswith(("gunicorn_", "migrate_")
     "app_factory",
     "app_subdir",
     "app_shared_paths",
+    "dotenv_delivery",
+    "dotenv_secret_key_generated",
     "nginx_static_paths",
     "health_path",
     "health_expect_status",

@@ -298,7 +298,7 @@ def test_stage(layout: Layout, tmp_path: Path):
     release.stage(layout, given)
     assert os.listdir(layout.releases) == ["r1"]
     path = Path(layout.release("r1"))
-    assert sorted(os.listdir(path)) == ["gunicorn.sock", "release.json", "src"]
+    assert sorted(os.listdir(path)) == ["credentials", "gunicorn.sock", "release.json", "src"]
     assert os.readlink(path / "gunicorn.sock") == "/run/projects/r1.sock"
     assert os.readlink(path / "src/api/uploads") == f"{layout.shared}/uploads"
     assert (mode(path), path.stat().st_uid, path.stat().st_gid) == ("0751", 0, APP_GID)

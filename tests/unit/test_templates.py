@@ -42,6 +42,8 @@ MINIMUM: dict[str, Any] = {
 FULL: dict[str, Any] = {
     **MINIMUM,
     "app_name": "shop",
+    "app_secrets": {**MINIMUM["app_secrets"], "API_TOKEN": "hunter2", "DATABASE_URL": "postgresql://hunter2"},
+    "dotenv_delivery": "credential",
     "app_subdir": "api",
     "app_root": "/opt/backends/shop",
     "app_user": "shop-user",
@@ -262,7 +264,7 @@ def options(text: str) -> dict[str, list[str]]:
 def test_units_are_made_of_sections_and_assignments(rendered: dict[str, dict[str, str]], which: str, name: str):
     found = options(rendered[which][name])
     assert found["Unit.Description"][0].startswith(SETS[which]["app_name"])
-    lists = {"Unit.After", "Service.Environment", "Service.SystemCallFilter", "Service.ReadWritePaths"}
+    lists = {"Unit.After", "Service.Environment", "Service.SystemCallFilter", "Service.LoadCredential"}
     assert {key for key, values in found.items() if len(values) > 1} <= lists
 
 
@@ -324,6 +326,22 @@ def test_the_service_of_the_minimum(rendered: dict[str, dict[str, str]]):
     assert f"DECANT_RELEASE={ID}" in found["Service.Environment"]
     assert "Service.MemoryMax" not in found
     assert "Service.CPUQuota" not in found
+
+
+def test_credentials_are_delivered_by_name(rendered: dict[str, dict[str, str]]):
+    """To the instance and to the migration those of the release, to what is there for every release those of the current one."""
+    release = f"/opt/backends/shop/releases/{ID}"
+    for name in (SERVICE, "roles/migrate/templates/migrate.service.j2"):
+        found = options(rendered["full"][name])
+        assert found["Service.LoadCredential"] == [
+            f"{key}:{release}/credentials/{key}" for key in ("API_TOKEN", "SECRET_KEY")
+        ]
+        assert {"API_TOKEN_FILE=%d/API_TOKEN", "SECRET_KEY_FILE=%d/SECRET_KEY"} < set(found["Service.Environment"])
+    for name in ("backup", "restore"):
+        found = options(rendered["full"][f"roles/backup/templates/{name}.service.j2"])
+        assert found["Service.LoadCredential"] == ["secret:/opt/backends/shop/current/credentials"]
+        assert "SECRET_KEY_FILE=%d/secret_SECRET_KEY" in found["Service.Environment"]
+    assert "Service.LoadCredential" not in options(rendered["minimum"][SERVICE])
 
 
 def test_the_service_of_the_full_set(rendered: dict[str, dict[str, str]]):

@@ -158,6 +158,33 @@ def test_a_host_makes_its_own_key_once(app: App) -> None:
     deploy().ok()
 
 
+def test_a_secret_that_is_in_no_environment(app: App) -> None:
+    """systemd delivers it as a file: the backend works, also in its migration, its backup and its status, and no process has it in its
+    environment."""
+    delivered = {"dotenv_delivery": "credential"}
+    run = deploy("-vvv", "--diff", **delivered).ok()
+    assert secret() not in run.output
+    release = f"/srv/projects/releases/{app.current()}"
+    assert app.ask("/api/projects", "POST", {"name": f"by {app.current()}"}).status == 201
+    assert app.host.check_output(f"stat --format '%a %U' {release}/credentials/SECRET_KEY") == "600 root"
+    write("web", "/root/key", f"{secret()}\n")
+    for process in app.host.check_output("pgrep --full --uid projects gunicorn").split():
+        assert app.host.run(f"grep -caF -f /root/key /proc/{process}/environ").stdout.strip() == "0"
+    assert app.host.run(f"grep -cF -f /root/key {release}/.env").stdout.strip() == "0"
+    app.host.check_output("systemctl start projects-backup@manual.service")
+    assert play("playbooks/status.yml", **delivered).ok()
+    assert app.host.run("ls -d /run/decant-*").rc != 0, "what a status needed is gone again"
+    assert deploy(**delivered).ok().changed() == 0
+    play("playbooks/rollback.yml", **delivered).ok()
+    assert app.ask("/api/ready").status == 200
+    app.host.check_output("systemctl start projects-backup@manual.service")
+    deploy(**delivered, dotenv_secret_key_generated=True, app_secrets={"API_TOKEN": PLANTED}).ok()
+    made = f"/srv/projects/releases/{app.current()}/credentials"
+    app.host.check_output(f"grep -qF -f {PATTERN} {made}/API_TOKEN")
+    app.host.check_output(f"grep -qF -f /srv/projects/secret_key {made}/SECRET_KEY")
+    deploy().ok()
+
+
 # --- what a value becomes ------------------------------------------------------------------------
 
 ODD = st.text(st.sampled_from("\"'`$\\#\n\t ={}[]!~*?&|;<>()%^é€😀a0"), max_size=40)

@@ -85,10 +85,19 @@ CONFIGS: dict[str, type[Config]] = {
 }
 
 
+def with_files(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment with NAME read from the file that NAME_FILE names, as container secrets and systemd credentials come."""
+    found = dict(environ)
+    for key in ("SECRET_KEY", "DATABASE_URL"):
+        if path := environ.get(f"{key}_FILE"):
+            found[key] = Path(path).read_text(encoding="utf-8").rstrip("\n")
+    return found
+
+
 def make_config(name: str, environ: Mapping[str, str]) -> Config:
     if name not in CONFIGS:
         raise RuntimeError(f"There is no configuration named {name!r}. Use one of: {', '.join(CONFIGS)}")
-    return CONFIGS[name](environ)
+    return CONFIGS[name](with_files(environ))
 
 
 def required(environ: Mapping[str, str], name: str, hint: str) -> str:

@@ -112,3 +112,10 @@ def test_cors_is_off_until_an_origin_is_allowed(environment):
     environment.setenv("CORS_ALLOWED_ORIGINS", "https://example.org")
     assert allowed("https://example.org") == "https://example.org"
     assert allowed("https://evil.example.org") is None
+
+
+def test_a_secret_from_a_file(tmp_path):
+    key = tmp_path / "key"
+    key.write_text("from a file\n")
+    environ = {name: value for name, value in ENVIRON.items() if name != "SECRET_KEY"}
+    assert make_config("production", {**environ, "SECRET_KEY_FILE": str(key)}).SECRET_KEY == "from a file"
