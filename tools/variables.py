@@ -27,6 +27,7 @@ ROLES = (
     "rollback",
     "restore",
     "status",
+    "maintenance",
     "postgresql",
     "baseline",
 )

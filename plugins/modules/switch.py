@@ -77,6 +77,8 @@ pruned:
   elements: str
 """
 
+import os
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.decant.flask.plugins.module_utils import retention
 from ansible_collections.decant.flask.plugins.module_utils.host import (
@@ -86,7 +88,13 @@ from ansible_collections.decant.flask.plugins.module_utils.host import (
     run,
     systemctl,
 )
-from ansible_collections.decant.flask.plugins.module_utils.layout import Layout, atomic_symlink, now, seconds_since
+from ansible_collections.decant.flask.plugins.module_utils.layout import (
+    CREDENTIALS,
+    Layout,
+    atomic_symlink,
+    now,
+    seconds_since,
+)
 
 
 def drain(layout: Layout, release_id: str, seconds: float) -> None:
@@ -119,6 +127,9 @@ def switch(layout: Layout, release_id: str, seconds: float, who: str, event: str
     kept = layout.manifest(release_id).get("previous", "") if event == "revert" else previous
     systemctl("enable", "--quiet", f"{layout.name}.target", *units)
     if previous != release_id:
+        os.makedirs(
+            f"{layout.release(release_id)}/{CREDENTIALS}", mode=0o700, exist_ok=True
+        )  # the backup's unit names it
         layout.record(release_id, previous=kept)
         atomic_symlink(f"releases/{release_id}", layout.current)
     record = layout.manifest(release_id)

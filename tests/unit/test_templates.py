@@ -98,7 +98,7 @@ FULL: dict[str, Any] = {
     "gunicorn_egress": ["192.0.2.5"],
     "gunicorn_sandbox_allow": ["jit", "subprocesses"],
     "nginx_extra_directives": "add_header X-Test 1;\nlocation /x { return 204; }\n",
-    "__app_host": {"state": {"ipv6": False, "certificate": {"ends": 1, "ocsp": True}}},
+    "__app_host": {"state": {"ipv6": False, "systemd": 252, "certificate": {"ends": 1, "ocsp": True}}},
 }
 SETS: dict[str, dict[str, Any]] = {
     "minimum": MINIMUM,
@@ -118,7 +118,15 @@ SETS: dict[str, dict[str, Any]] = {
     },
 }
 PLAN = {"plan": {"needed": True, "workers": 5, "threads": 4, "current": "", "database": "sqlite"}}
-STATE = {"state": {"ipv6": True, "certificate": {}, "packages_missing": [], "nginx": {"debian_default": True}}}
+STATE = {
+    "state": {
+        "ipv6": True,
+        "systemd": 252,
+        "certificate": {},
+        "packages_missing": [],
+        "nginx": {"debian_default": True},
+    }
+}
 
 
 def needs(database: str = "sqlite") -> dict[str, Any]:
@@ -343,7 +351,6 @@ def test_credentials_are_delivered_by_name(rendered: dict[str, dict[str, str]]):
     for name in ("backup", "restore"):
         found = options(rendered["full"][f"roles/backup/templates/{name}.service.j2"])
         assert found["Service.LoadCredential"] == ["secret:/opt/backends/shop/current/credentials"]
-        assert "SECRET_KEY_FILE=%d/secret_SECRET_KEY" in found["Service.Environment"]
     assert "Service.LoadCredential" not in options(rendered["minimum"][SERVICE])
 
 
