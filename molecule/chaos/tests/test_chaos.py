@@ -333,7 +333,7 @@ def test_without_the_gate_requests_fail(app: App, source: Path) -> None:
 def test_without_the_drain_requests_fail(app: App) -> None:
     """Requests that wait in the old instance's queue are answered in the time of the drain. Without it they are lost.
 
-    One worker that takes one request at a time, and eight clients: so there is a queue at any moment.
+    One worker that takes one request at a time, and sixteen clients: so there is a queue at any moment.
     """
     slow = source_copy("slow")
     view = slow / "api/app/api/projects.py"
@@ -347,7 +347,7 @@ def test_without_the_drain_requests_fail(app: App) -> None:
     lost = {}
     for drain in (3, 0):
         mark(slow, f"drain {drain}")
-        with Load(app, clients=8) as load:
+        with Load(app, clients=16) as load:
             deploy(**one_by_one, gunicorn_drain_seconds=drain).ok()
             time.sleep(5)
         lost[drain] = len(load.failures)
