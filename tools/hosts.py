@@ -286,10 +286,18 @@ def reboot(group: str, names: list[str]) -> None:
 
 
 def down(group: str) -> None:
-    """Remove a group's hosts."""
-    names = [container["Names"][0] for container in containers(group)]
-    if names:
-        podman("rm", "--force", "--time", "2", "--volumes", *names)
+    """Remove a group's hosts. podman gives up on one that ends by itself between its signal and its kill, so it is asked again."""
+    for tries_left in (2, 1, 0):
+        names = [container["Names"][0] for container in containers(group)]
+        if not names:
+            return
+        try:
+            podman("rm", "--force", "--time", "2", "--volumes", *names)
+            return
+        except HostError:
+            if not tries_left:
+                raise
+        time.sleep(1)
 
 
 def main() -> int:
