@@ -484,3 +484,15 @@ def test_only_included_tasks_use_another_collection():
 def test_the_tests_run_with_a_version_that_users_may_have():
     pinned = re.search(r"version=(\d+)", read("bin/lib/setup.sh")).group(1)
     assert pinned == "12" and "ansible-core==2.19." in read("requirements-test.txt"), "ansible 12 carries core 2.19"
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_no_description_is_a_template(role: str):
+    """Ansible renders a spec, descriptions and all, before it checks an input."""
+    document = load(f"roles/{role}/meta/argument_specs.yml")["argument_specs"]
+    texts = [
+        str(option.get("description", ""))
+        for point in document.values()
+        for option in point.get("options", {}).values()
+    ]
+    assert not [text for text in texts if "{{" in text or "{%" in text]
