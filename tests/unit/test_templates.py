@@ -82,6 +82,7 @@ FULL: dict[str, Any] = {
     "nginx_gzip_answers_enabled": True,
     "nginx_access_log_enabled": False,
     "nginx_tls": "acme",
+    "__app_tls": "acme",
     "nginx_tls_port": 8443,
     "nginx_hsts_max_age_seconds": 31536000,
     "nginx_hsts_subdomains_enabled": True,
