@@ -249,7 +249,7 @@ def traffic_worse(after: Mapping[str, Any], before: Mapping[str, Any], limits: M
 
 def site_ports(inputs: Mapping[str, Any]) -> list[int]:
     """The TCP ports of the site, from the inputs of the role nginx."""
-    return baseline.site_ports(settings.plain(inputs))
+    return edge.ports(settings.plain(inputs))
 
 
 def firewall_rules(ports: list[int], addresses: Mapping[Any, list[str]], ssh_port: int) -> list[str]:

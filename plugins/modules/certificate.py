@@ -120,16 +120,17 @@ def public_key(kind: str, path: str) -> str:
 
 def trouble(certificate: str, key: str, names: list[str]) -> str:
     """Why a certificate and a key cannot be served under these names; empty when they can."""
+    public = {}
     for kind, path in (("certificate", certificate), ("key", key)):
         if not os.path.isfile(path):
             return f"there is no {path}"
         try:
-            public_key(kind, path)
+            public[kind] = public_key(kind, path)
         except CommandError:
             return f"openssl cannot read the {kind}. It must be PEM" + (
                 ", and without a passphrase" if kind == "key" else ""
             )
-    if public_key("certificate", certificate) != public_key("key", key):
+    if public["certificate"] != public["key"]:
         return "the key belongs to another certificate"
     info = certificates.read(certificate)
     if certificates.days_left(info) < 0:

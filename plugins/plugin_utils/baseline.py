@@ -8,18 +8,10 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from . import edge
-
 CLOCK = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
 SIZE = re.compile(r"[1-9][0-9]*[KMGT]")
 SPAN = re.compile(r"[1-9][0-9]*(min|h|day|week|month|year)")
 INTERFACE = re.compile(r"[A-Za-z0-9_.-]{1,15}|[A-Za-z0-9_.-]{1,14}\*")
-
-
-def site_ports(v: Mapping[str, Any]) -> list[int]:
-    """The ports of the site, from the inputs of the role nginx. What is not a number is nginx's to refuse."""
-    ports = [v.get("nginx_listen_port"), v.get("nginx_tls_port") if edge.mode(v) != "off" else None]
-    return [port for port in ports if isinstance(port, int)]
 
 
 def is_port(value: Any) -> bool:

@@ -24,8 +24,9 @@ def mode(v: Mapping[str, Any]) -> str:
 
 
 def ports(v: Mapping[str, Any]) -> list[int]:
-    """The TCP ports that the site listens on, or will once there is a certificate."""
-    return [int(v["nginx_listen_port"]), *([int(v["nginx_tls_port"])] if mode(v) != "off" else [])]
+    """The TCP ports that the site listens on, or will once there is a certificate. What is no number is refused elsewhere."""
+    given = [v.get("nginx_listen_port"), v.get("nginx_tls_port") if mode(v) != "off" else None]
+    return [port for port in given if isinstance(port, int)]
 
 
 def response_headers(headers: Mapping[str, Any]) -> list[dict[str, str]]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.decant.flask.plugins.plugin_utils import baseline, contract, settings
+from ansible_collections.decant.flask.plugins.plugin_utils import baseline, contract, edge, settings
 
 PLAIN: dict[str, Any] = {
     "baseline_open_ports": [80],
@@ -94,7 +94,7 @@ def test_the_contract_asks_only_where_the_role_runs():
     ],
 )
 def test_the_ports_of_the_site(inputs: dict[str, Any], ports: list[int]):
-    assert baseline.site_ports(inputs) == ports
+    assert edge.ports(inputs) == ports
 
 
 def test_ssh_is_always_open():

@@ -7,14 +7,13 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
 import pytest
 from testinfra.host import Host
 from testing import ROOT as CHECKOUT
-from testing import STATE, App, Load, Run, address, deploy, open_host, play, source_copy, until, write
+from testing import STATE, App, Load, Run, address, deploy, every_argv, open_host, play, source_copy, until, write
 
 WEBS = ("web1", "web2", "web3")
 PATTERN, ARGV, PGPASS = "/root/pattern", "/root/argv", "/root/pgpass"
@@ -253,26 +252,15 @@ def test_a_server_that_is_away_stops_the_deploy_and_not_the_backend(apps: dict[s
 # --- secrets -------------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def every_argv(hosts: list[Host]) -> Iterator[None]:
-    """The command lines of all processes, taken many times a second, in a file of each host."""
-    look = f'while :; do cat /proc/[0-9]*/cmdline 2>/dev/null | tr "\\0" " "; echo; sleep 0.05; done > {ARGV}'
-    for host in hosts:
-        host.check_output(f"systemd-run --quiet --unit=argv-watch sh -c '{look}'")
-    try:
-        yield
-    finally:
-        for host in hosts:
-            host.check_output("systemctl stop argv-watch.service")
-
-
 def test_the_loudest_runs_tell_no_password(apps: dict[str, App], db: Host) -> None:
     """A new password is all there is to tell: it is set in the database, and in each host's environment."""
     hosts = [*(app.host for app in apps.values()), db]
     before, old = serving(apps), password()
     new = old[:32][::-1] + old[32:]
     (STATE / "password").write_text(new, encoding="utf-8")
-    with every_argv(hosts):
+    with contextlib.ExitStack() as watched:
+        for host in hosts:
+            watched.enter_context(every_argv(host))
         first = provision("-vvv", "--diff").ok()
         second = deploy("-vvv", "--diff").ok()
     assert first.changed() == 1 and "~DATABASE_URL" in second.output
