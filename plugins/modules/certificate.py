@@ -103,6 +103,7 @@ from ansible_collections.decant.flask.plugins.module_utils.layout import atomic_
 
 SELFSIGNED_DAYS = 825
 CERTBOT_SECONDS = 300
+CERTBOT_LOG = "/var/log/letsencrypt/letsencrypt.log"
 RELOAD = "systemctl reload nginx.service"
 
 
@@ -194,6 +195,21 @@ def from_inventory(p: dict[str, Any]) -> tuple[bytes, bytes]:
     return pair
 
 
+def hidden_cause(output: str, log: str = CERTBOT_LOG) -> str:
+    """What the ACME server said, where certbot does not say it.
+
+    certbot 2.1 on Python 3.11 ends with "can't set attribute" in place of the server's error, which its log has.
+    """
+    if "can't set attribute" not in output:
+        return ""
+    try:
+        with open(log, encoding="utf-8", errors="replace") as stream:
+            said = re.findall(r"urn:ietf:params:acme:error:(.+)", stream.read())
+    except OSError:
+        return ""
+    return f"the ACME server said {said[-1]}" if said else ""
+
+
 def explain(output: str, names: list[str]) -> str:
     """What an operator looks at when certbot did not get a certificate."""
     details = re.findall(r"^\s*(?:Domain|Identifier): (\S+)\n\s*Type:\s+(\S+)\n\s*Detail: (.*)$", output, re.MULTILINE)
@@ -206,10 +222,10 @@ def explain(output: str, names: list[str]) -> str:
     lines = [
         line for line in output.splitlines() if line.strip() and not re.match(r"^(Saving debug log|Ask for|- )", line)
     ]
-    said = " ".join(lines[-4:]) or "it said nothing"
+    said = hidden_cause(output) or " ".join(lines[-4:]) or "it said nothing"
     if "CERTIFICATE_VERIFY_FAILED" in output:
         return f"{said}. The ACME server's own certificate is not trusted: name its CA in nginx_acme_ca_bundle"
-    if re.search(r"rateLimited|too many", output):
+    if re.search(r"rateLimited|too many", f"{output} {said}"):
         return f"{said}. Wait, or try with nginx_acme_staging_enabled first"
     return f"{said}. Check nginx_acme_directory_url, and that this host reaches it"
 
@@ -229,7 +245,7 @@ def certbot(p: dict[str, Any], *, forced: bool) -> None:
     except CommandError as error:
         raise CertificateError(
             f"No certificate was issued by {p['directory_url']}: {explain(error.output, p['names'])}. "
-            "certbot's own log: /var/log/letsencrypt/letsencrypt.log"
+            f"certbot's own log: {CERTBOT_LOG}"
         ) from error
 
 

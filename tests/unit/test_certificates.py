@@ -150,3 +150,13 @@ def test_a_selfsigned_pair_is_one():
 def test_what_an_operator_looks_at(output: str, said: list[str]):
     found = module.explain(output, ["a.org"])
     assert all(word in found for word in said), found
+
+
+def test_what_certbot_hides_is_read_from_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    log = tmp_path / "letsencrypt.log"
+    log.write_text("acme.messages.Error: urn:ietf:params:acme:error:badNonce :: bad nonce\nAttributeError: can't set\n")
+    monkeypatch.setattr(module.hidden_cause, "__defaults__", (str(log),))
+    assert "badNonce :: bad nonce" in module.explain("AttributeError: can't set attribute\n", ["a.org"])
+    assert "badNonce" not in module.explain("another error\n", ["a.org"])
+    log.unlink()
+    assert "can't set attribute" in module.explain("AttributeError: can't set attribute\n", ["a.org"])

@@ -330,12 +330,12 @@ def test_without_the_gate_requests_fail(app: App, source: Path) -> None:
     until(lambda: app.ask("/api/ready").status == 200, 60)
 
 
-def test_without_the_drain_requests_fail(app: App) -> None:
+def test_without_the_drain_requests_fail(app: App, source: Path) -> None:
     """Requests that wait in the old instance's queue are answered in the time of the drain. Without it they are lost.
 
     One worker that takes one request at a time, and sixteen clients: so there is a queue at any moment.
     """
-    slow = source_copy("slow")
+    slow = source_copy("slow", str(source))  # with the migrations that the database has seen by now
     view = slow / "api/app/api/projects.py"
     head = "def list_projects() -> dict:\n"
     text = view.read_text(encoding="utf-8")
@@ -354,7 +354,7 @@ def test_without_the_drain_requests_fail(app: App) -> None:
         print(f"with a drain of {drain} s {lost[drain]} of {load.sent} requests failed: {load.failures[:3]}")
     assert lost[3] == 0
     assert lost[0] > 0, "no request failed without the drain: the measure does not measure"
-    deploy(app_path=str(source_copy("chaos"))).ok()
+    deploy(app_path=str(source)).ok()
 
 
 def test_health_after_all_of_it(app: App) -> None:
