@@ -33,6 +33,7 @@ STOPPING = threading.Event()
 SLOW_FIRST = (
     "fleet",
     "chaos",
+    "health",
     "failures",
     "tls",
     "sandbox",

@@ -28,6 +28,7 @@ ROLES = (
     "restore",
     "status",
     "maintenance",
+    "silence",
     "postgresql",
     "baseline",
 )

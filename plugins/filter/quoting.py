@@ -13,6 +13,7 @@ from urllib.parse import quote
 from ansible.errors import AnsibleFilterError
 from ansible_collections.decant.flask.plugins.module_utils import envfile
 from ansible_collections.decant.flask.plugins.plugin_utils import (
+    alerts,
     baseline,
     contract,
     edge,
@@ -42,6 +43,11 @@ def sqlite_path(url: str) -> str:
     """The absolute file of a SQLAlchemy SQLite URL; empty for any other database."""
     path = contract.sqlite_path(str(url)) or ""
     return path if path.startswith("/") else ""
+
+
+def database_place(url: str) -> dict[str, Any]:
+    """Where a database answers, without anything that is secret."""
+    return alerts.database_place(str(url))
 
 
 def database_host(groups: Mapping[str, Sequence[str]], hostvars: Mapping[str, Mapping[str, Any]]) -> str:
@@ -270,6 +276,7 @@ class FilterModule:
             "backup_line": backup_line,
             "backend_addresses": backend_addresses,
             "database_host": database_host,
+            "database_place": database_place,
             "dotenv": dotenv,
             "env_salt": env_salt,
             "firewall_rules": firewall_rules,

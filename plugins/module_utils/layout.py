@@ -20,6 +20,19 @@ SECRETS_FILE = ".env"
 CREDENTIALS = "credentials"
 VENV_MARKER = ".decant.json"  # in a virtual environment that is whole
 SYSTEMD_UNITS = "/etc/systemd/system"
+# The parts of decant-health, and its units besides the checks' own.
+WATCHERS = (
+    *(f"{own}.py" for own in ("__main__", "checks", "records", "rootly", "receivers", "decant_probe", "health_page")),
+    *(
+        f"ansible_collections/decant/flask/plugins/module_utils/{borrowed}.py"
+        for borrowed in ("layout", "host", "envfile", "database", "readers", "switching")
+    ),
+)
+WATCHING = (
+    *(("survey", kind) for kind in ("service", "timer", "path")),
+    *((verb, kind) for verb in ("heal", "alert") for kind in ("service", "path")),
+    ("edge", "service"),
+)
 
 
 def now() -> str:
@@ -160,9 +173,14 @@ class Layout:
     def lasting_files(self, ports: list[int]) -> list[str]:
         """What a deploy keeps as it must be and what belongs to no release: programs, units, sites, notes of killed runs."""
         units = ("-health.service", "-health.timer", "-backup.timer", "-backup@.service", "-restore@.service")
-        wanted = [f"timers.target.wants/{self.name}-{timer}.timer" for timer in ("health", "backup")]
+        units += tuple(f"-health-{verb}.{kind}" for verb, kind in WATCHING)
+        wanted = [f"timers.target.wants/{self.name}-{timer}.timer" for timer in ("health", "health-survey", "backup")]
+        wanted += [f"paths.target.wants/{self.name}-health-{verb}.path" for verb in ("survey", "heal", "alert")]
+        wanted += [f"{self.name}{unit}@.service.d/decant-health.conf" for unit in ("", "-backup")]
         return [
             *(f"{self.root}/bin/{program}" for program in ("decant-probe", "decant-database")),
+            *(f"{self.root}/bin/decant-health/{source}" for source in WATCHERS),
+            *(f"/etc/decant/health/{self.name}.{part}" for part in ("json", "receivers.json")),
             *(f"{SYSTEMD_UNITS}/{unit}" for unit in (*(f"{self.name}{end}" for end in units), *wanted)),
             *(f"/etc/nginx/{place}/{self.name}.conf" for place in ("sites-available", "sites-enabled")),
             *(f"/etc/nginx/conf.d/decant-catch-all-{port}.conf" for port in ports),

@@ -31,6 +31,10 @@ options:
     description: Path on the controller that gets the JSON as well, mode 0600. Not written in check mode.
     type: path
     default: ""
+  page:
+    description: Path on the controller that gets the hosts' health as one HTML page, mode 0600. Not written in check mode.
+    type: path
+    default: ""
 attributes:
   check_mode:
     description: Prints the same, and writes no file.

@@ -23,6 +23,10 @@ options:
     description: How many of the last lines of deploys.jsonl to return.
     type: int
     default: 0
+  page:
+    description: Whether to return what the host's health page shows.
+    type: bool
+    default: false
 attributes:
   check_mode:
     description: Reads only, so it does the same in check mode.
@@ -46,6 +50,11 @@ status:
   returned: always
   type: dict
   sample: {id: 20261122T101500Z-3f2a9c1, running: true, schema: {now: ["0003"], heads: ["0003"], error: ""}}
+view:
+  description: What the host's health page shows; empty where nothing was checked yet.
+  returned: with O(page)
+  type: dict
+  sample: {app: projects, host: web, health: healthy}
 """
 
 import glob
@@ -166,6 +175,17 @@ def notes(layout: Layout) -> list[str]:
     return sorted(os.path.basename(path) for path in glob.glob(f"{layout.root}/.pending-*"))
 
 
+def page(layout: Layout) -> dict[str, Any]:
+    """What decant-health has seen, as it says itself; empty when it has seen nothing yet."""
+    config = f"/etc/decant/health/{layout.name}.json"
+    try:
+        program = ["/usr/bin/python3", "-I", f"{layout.root}/bin/decant-health", "view", "--config", config]
+        found = json.loads(run(program, check=False, timeout=PROBE_SECONDS).stdout)
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def read_status(p: dict[str, Any]) -> dict[str, Any]:
     """All of it."""
     layout = Layout(p["name"], p["root"])
@@ -201,10 +221,13 @@ def main() -> None:
             "user": {"type": "str", "required": True},
             "schema": {"type": "bool", "default": True},
             "history": {"type": "int", "default": 0},
+            "page": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
-    module.exit_json(changed=False, status=read_status(module.params))
+    p = module.params
+    more = {"view": page(Layout(p["name"], p["root"]))} if p["page"] else {}
+    module.exit_json(changed=False, status=read_status(p), **more)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from typing import Any
 
 from ansible_collections.decant.flask.plugins.module_utils import envfile
 
-from . import baseline, edge, sandbox
+from . import alerts, baseline, edge, sandbox
 from .settings import COMMAND_LINE, ROLES, VERBS
 from .steps import HOOKS, hook_paths, share
 
@@ -70,9 +70,26 @@ MINIMUM = {
     "gunicorn_timeout_seconds": 1,
     "gunicorn_workers": 0,
     "gunicorn_workers_max": 1,
+    "health_alert_failures": 1,
+    "health_alert_journal_lines": 0,
+    "health_alert_reminder_hours": 0,
+    "health_alert_retry_seconds": 1,
+    "health_alert_successes": 1,
+    "health_backup_age_hours": 0,
     "health_certificate_days": 1,
     "health_deadline_seconds": 1,
+    "health_disk_free_percent": 0,
+    "health_failures_before_restart": 0,
+    "health_inodes_free_percent": 0,
+    "health_memory_percent": 1,
+    "health_restart_backoff_seconds": 1,
+    "health_restart_window_seconds": 1,
+    "health_restarts": 1,
+    "health_restarts_per_hour": 1,
+    "health_rollback_window_seconds": 1,
+    "health_slow_seconds": 0,
     "health_successes": 1,
+    "health_survey_seconds": 1,
     "health_timeout_seconds": 0.1,
     "health_timer_seconds": 1,
     "lock_lease_seconds": 60,
@@ -629,6 +646,7 @@ def problems(
             found += postgresql(v, "postgresql" in needs)
     found += serving(v)
     found += sandbox.problems(v)
+    found += alerts.problems(v)
     if "nginx" in needs:
         found += edge.problems(v, place)
     if "baseline" in needs:

@@ -195,7 +195,7 @@ def limits(v: Mapping[str, Any]) -> list[str]:
 def networks(v: Mapping[str, Any]) -> list[str]:
     """Addresses and networks."""
     found = []
-    for name in ("nginx_trusted_proxies", "nginx_maintenance_allow", "nginx_resolvers"):
+    for name in ("nginx_trusted_proxies", "nginx_maintenance_allow", "nginx_resolvers", "nginx_status_allow"):
         for text in v.get(name) or []:
             try:
                 ipaddress.ip_network(str(text), strict=True)
@@ -227,6 +227,13 @@ def paths(v: Mapping[str, Any], place: str) -> list[str]:
         elif str(path) == health:
             found.append(f"{name} has '{path}', which is the health path: no limit stands before that.")
         taken[str(path)] = name
+    status = str(v.get("nginx_status_path") or "")
+    if status and not re.fullmatch(r"/([A-Za-z0-9_.~-]+/)+", status):
+        found.append(
+            f"nginx_status_path is '{status}'. Write a URL path that starts and ends with a slash, for example /decant-status/."
+        )
+    elif status in taken:
+        found.append(f"nginx_status_path is '{status}', which {taken[status]} has too. Write another path.")
     template = str(v.get("nginx_site_template") or "")
     if template and not os.path.isfile(os.path.join(place, template)):
         found.append(

@@ -19,7 +19,15 @@ from ansible.errors import AnsibleActionFail, AnsibleUndefinedVariable
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 ROLES = ("lock", "app", "release", "venv", "dotenv", "migrate", "gunicorn", "nginx", "health", "backup")
-VERBS = ("rollback", "restore", "status", "postgresql", "maintenance", "baseline")  # roles of the other playbooks
+VERBS = (
+    "rollback",
+    "restore",
+    "status",
+    "postgresql",
+    "maintenance",
+    "baseline",
+    "silence",
+)  # roles of the other playbooks
 COMMAND_LINE = (
     "release_id",
     "release_list",

@@ -26,6 +26,7 @@ def test_every_filter_is_known_by_its_own_name():
             "backup_line",
             "backend_addresses",
             "database_host",
+            "database_place",
             "dotenv",
             "env_salt",
             "firewall_rules",

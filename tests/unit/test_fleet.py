@@ -314,7 +314,7 @@ def test_the_file_is_the_owners(tmp_path: Path):
     path = tmp_path / "status.json"
     path.write_text("old")
     path.chmod(0o644)
-    action.write(str(path), "{}")
+    action.write(str(path), "{}\n", "status_file")
     assert path.read_text() == "{}\n"
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
 
@@ -323,4 +323,4 @@ def test_a_file_without_a_place(tmp_path: Path):
     with pytest.raises(
         AnsibleActionFail, match=r"status_file is '.*', and .* cannot be written on the controller: No such"
     ):
-        action.write(f"{tmp_path}/none/status.json", "{}")
+        action.write(f"{tmp_path}/none/status.json", "{}", "status_file")

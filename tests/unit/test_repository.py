@@ -133,7 +133,7 @@ def test_a_role_is_whole(role: str, part: str):
 @pytest.mark.parametrize("role", sorted(set(ROLES) - {"app", "lock", "status"}))
 def test_every_role_builds_on_app(role: str):
     """But for the database's, whose hosts get neither the backend's user nor its directories, and for what sets a flag or is the host's."""
-    wanted = [] if role in ("postgresql", "maintenance", "baseline") else [{"role": "decant.flask.app"}]
+    wanted = [] if role in ("postgresql", "maintenance", "silence", "baseline") else [{"role": "decant.flask.app"}]
     assert load(f"roles/{role}/meta/main.yml")["dependencies"] == wanted
 
 
@@ -248,6 +248,7 @@ def test_every_variable_is_declared(path: str):
     rest = used - ours - set(INTERNAL)
     assert {n for n in rest if not n.startswith("ansible_")} <= {
         "lookup",
+        "now",
         "hostvars",
         "inventory_dir",
         "inventory_hostname",

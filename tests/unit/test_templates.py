@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.decant.flask.plugins.module_utils import layout
 
 ROOT = Path(__file__).resolve().parents[2]
 ID = "20261122T101500Z-3f2a9c1"
@@ -172,6 +173,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
         (work / f"host_vars/{name}.yml").write_text(yaml.safe_dump({**fixed, **values}))
     (work / "hosts.yml").write_text(yaml.safe_dump({"all": {"children": groups}}))
     texts = {name: f"{{{{ lookup('ansible.builtin.template', '{ROOT / name}') }}}}" for name in TEMPLATES}
+    texts["configuration"] = "{{ __health_configuration | to_json | string }}"
     decisions = {"id": "{{ __app_release_id }}", "migrates": "{{ __migrate_here }}"}
     plays = [{"hosts": "sets", "tasks": [{"ansible.builtin.set_fact": {"result": texts}}]}]
     plays += [{"hosts": fleet, "tasks": [{"ansible.builtin.set_fact": {"result": decisions}}]} for fleet in FLEETS]
@@ -251,6 +253,7 @@ def unit_name(template: str, which: str) -> str:
         "restore.service.j2": f"{app}-restore@.service",
         "health.service.j2": f"{app}-health.service",
         "health.timer.j2": f"{app}-health.timer",
+        **{f"{verb}.{kind}.j2": f"{app}-health-{verb}.{kind}" for verb, kind in layout.WATCHING},
     }[template.rsplit("/", 1)[1]]
 
 
@@ -277,6 +280,7 @@ def test_units_are_made_of_sections_and_assignments(rendered: dict[str, dict[str
     found = options(rendered[which][name])
     assert found["Unit.Description"][0].startswith(SETS[which]["app_name"])
     lists = {"Unit.After", "Service.Environment", "Service.SystemCallFilter", "Service.LoadCredential"}
+    lists |= {"Service.IPAddressAllow", "Path.PathChanged"}
     assert {key for key, values in found.items() if len(values) > 1} <= lists
 
 
@@ -309,7 +313,8 @@ def test_the_journal_is_found_by_the_backends_name(rendered: dict[str, dict[str,
     identifiers = [
         options(rendered[which][unit]).get("Service.SyslogIdentifier") for unit in UNITS if "service" in unit
     ]
-    assert identifiers == [[f"{name}-backup"], [f"{name}-restore"], [name], [f"{name}-health"], [f"{name}-migrate"]]
+    health = [[f"{name}-health"]] * 5  # the checks, and what they ask for
+    assert identifiers == [[f"{name}-backup"], [f"{name}-restore"], [name], *health, [f"{name}-migrate"]]
 
 
 def test_the_service_of_the_minimum(rendered: dict[str, dict[str, str]]):
@@ -400,9 +405,9 @@ def test_the_gate_of_the_full_set(rendered: dict[str, dict[str, str]]):
 @pytest.mark.parametrize("which", SETS)
 def test_gate_and_timer_ask_the_same(rendered: dict[str, dict[str, str]], which: str):
     (gate,) = options(rendered[which][SERVICE])["Service.ExecStartPost"]
-    (timer,) = options(rendered[which]["roles/health/templates/health.service.j2"])["Service.ExecStart"]
-    asked = timer.split(" --path ")[1]
-    assert gate.split(" --path ")[1].startswith(asked + " --successes ")
+    asked = json.loads(rendered[which]["configuration"])["live"]
+    words = probe_options(gate)
+    assert asked[2:] == words[words.index("--path") : words.index("--successes")]
 
 
 @pytest.mark.parametrize("which", SETS)
@@ -587,6 +592,7 @@ def test_the_site_of_the_minimum(rendered: dict[str, dict[str, str]]):
     assert locations == {
         "if ($request_method !~ ^(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS)$)",
         "location ^~ /.well-known/acme-challenge/",
+        "location ^~ /decant-status/",
         "location = /decant-error/json",
         "location = /decant-error/html",
         "location = /api/health",
