@@ -27,7 +27,7 @@ class ActionModule(ActionBase):
         result = super().run(tmp, task_vars)
         arguments = {**identity(), **{k: v for k, v in self._task.args.items() if v not in (None, "")}}
         host = (task_vars or {})["inventory_hostname"]
-        end = time.monotonic() + int(arguments.get("wait_seconds", 0))
+        began, patience = time.monotonic(), int(arguments.get("wait_seconds", 0))
         while True:
             try:
                 answer = self._execute_module("decant.flask.lock", module_args=arguments, task_vars=task_vars)
@@ -48,10 +48,9 @@ class ActionModule(ActionBase):
             if locking.process_is_gone(holder, arguments["controller"]):
                 arguments["stale_token"] = holder["token"]
                 continue
-            if time.monotonic() >= end:
-                raise AnsibleActionFail(
-                    locking.refusal(arguments["name"], host, holder, arguments.get("wait_seconds", 0))
-                )
+            wait = locking.patience(holder, patience)
+            if time.monotonic() - began >= wait:
+                raise AnsibleActionFail(locking.refusal(arguments["name"], host, holder, wait))
             time.sleep(POLL_SECONDS)
         if answer.get("taken_over"):
             Display().warning(locking.takeover(host, answer["taken_over"]))

@@ -25,7 +25,7 @@ WATCHERS = (
     *(f"{own}.py" for own in ("__main__", "checks", "records", "rootly", "receivers", "decant_probe", "health_page")),
     *(
         f"ansible_collections/decant/flask/plugins/module_utils/{borrowed}.py"
-        for borrowed in ("layout", "host", "envfile", "database", "readers", "switching")
+        for borrowed in ("layout", "host", "envfile", "database", "lease", "readers", "switching")
     ),
 )
 WATCHING = (

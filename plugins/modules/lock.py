@@ -115,58 +115,12 @@ broken:
   type: dict
 """
 
-import contextlib
-import fcntl
-import json
 import os
-import time
-from collections.abc import Iterator
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.decant.flask.plugins.module_utils.layout import Layout, atomic_write, now, seconds_since
-
-KEPT = ("owner", "host", "pid", "token", "controller", "event", "message")
-
-
-@contextlib.contextmanager
-def guarded(folder: str) -> Iterator[None]:
-    """Reading and writing the lock are one step."""
-    os.makedirs(folder, mode=0o755, exist_ok=True)
-    with open(f"{folder}/.guard", "w", encoding="utf-8") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
-
-
-def read(path: str) -> dict[str, Any]:
-    """The lock; empty when there is none. One that cannot be read is somebody's, from now on for one lease."""
-    try:
-        with open(path, encoding="utf-8") as stream:
-            record = json.load(stream)
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError):
-        record = None
-    return record if isinstance(record, dict) else {"owner": "an unreadable lock", "token": "unreadable", "expires": ""}
-
-
-def expired(record: dict[str, Any]) -> bool:
-    """Whether the lease is over, by this host's own clock, which also wrote its end."""
-    past = seconds_since(str(record.get("expires", "")))
-    return past is not None and past >= 0
-
-
-def take(path: str, p: dict[str, Any]) -> dict[str, Any]:
-    """Take it, or say who has it."""
-    found = read(path)
-    mine = bool(found) and found.get("token") == p["token"]
-    stale = bool(found) and not mine and (expired(found) or found.get("token") == p["stale_token"])
-    if found and not mine and not stale:
-        return {"held_by": found}
-    end = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + p["lease_seconds"]))
-    record = {**{key: p[key] for key in KEPT}, "since": found.get("since", now()) if mine else now(), "expires": end}
-    atomic_write(path, (json.dumps(record, sort_keys=True) + "\n").encode(), 0o644)
-    return {"taken_over": found if stale else {}}
+from ansible_collections.decant.flask.plugins.module_utils import lease
+from ansible_collections.decant.flask.plugins.module_utils.layout import Layout
 
 
 def main() -> None:
@@ -196,16 +150,13 @@ def main() -> None:
     answer: dict[str, Any] = {"held_by": {}, "taken_over": {}, "broken": {}, "missing": False}
     if module.check_mode:
         module.exit_json(changed=False, **answer)
-    with guarded(os.path.dirname(path)):
-        if p["state"] == "held":
-            answer.update(take(path, p))
-        else:
-            found = read(path)
-            if found and (p["state"] == "broken" or found.get("token") == p["token"]):
-                os.unlink(path)
-                answer["broken"] = found if p["state"] == "broken" else {}
+    if p["state"] == "held":
+        answer.update(lease.take(path, p))
+    else:
+        found = lease.give_back(path, p["token"], whoevers=p["state"] == "broken")
+        answer["broken"] = found if p["state"] == "broken" else {}
     if answer["broken"] and p["root"] and os.path.isdir(p["root"]):
-        whose = {key: found.get(key, "") for key in ("owner", "host", "pid", "since")}
+        whose = {key: answer["broken"].get(key, "") for key in ("owner", "host", "pid", "since")}
         layout.audit(event="unlock", who=p["owner"], reason=p["reason"], lock=whose)
     # A lock that is taken and given back within a run is no change of the host.
     module.exit_json(changed=bool(answer["broken"]), **answer)

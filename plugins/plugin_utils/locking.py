@@ -9,6 +9,8 @@ import socket
 from collections.abc import Mapping
 from typing import Any
 
+HEAL_SECONDS = 180
+
 
 def controller() -> str:
     """A short hash that tells this machine, since its last boot and with its own process ids, from every other one."""
@@ -44,6 +46,11 @@ def process_is_gone(holder: Mapping[str, Any], here: str) -> bool:
     pid = int(holder.get("pid") or 0)
     token = hashlib.sha256(f"{here} {pid} {started(pid)}".encode()).hexdigest()[:20]
     return token != holder["token"]
+
+
+def patience(holder: Mapping[str, Any], wait_seconds: int) -> int:
+    """How long a lock is waited for, in seconds. A host that heals itself is always waited for: it is a restart, or a switch."""
+    return max(wait_seconds, HEAL_SECONDS) if holder.get("event") == "heal" else wait_seconds
 
 
 def note(holder: Mapping[str, Any]) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -263,8 +265,11 @@ def test_memory(host: Any, tmp_path: Path):
         ({"backup": {"at": "2020-01-01T00:00:00Z"}}, "warn"),
     ],
 )
-def test_backups(host: Any, survey: dict[str, Any], state: str):
+def test_backups(host: Any, tmp_path: Path, survey: dict[str, Any], state: str):
     host.survey = survey
+    assert host.backup()[0] == []
+    (tmp_path / "units/timers.target.wants").mkdir(parents=True)
+    (tmp_path / "units/timers.target.wants/shop-backup.timer").symlink_to("/nonexistent")
     assert host.backup()[0][0]["state"] == state
     host.limits = {**host.limits, "backup_hours": 0}
     assert host.backup()[0] == []
@@ -381,6 +386,56 @@ def test_a_link_in_the_spool_is_not_followed(part: Any, tmp_path: Path):
     assert rootly.taken(str(link)) == {}
     link.write_text('{"a": 1}')
     assert rootly.taken(str(link)) == {"a": 1} and not link.exists()
+
+
+# --- what root does about it ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def healing(part: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """rootly, and a backend whose release R2 came after R1, which was good."""
+    rootly = part("rootly")
+    for name, record in (("R1", {"outcome": "retired"}), ("R2", {"outcome": "live", "previous": "R1"})):
+        (tmp_path / f"srv/releases/{name}").mkdir(parents=True)
+        (tmp_path / f"srv/releases/{name}/release.json").write_text(json.dumps(record))
+    rootly.tree = Layout("shop", str(tmp_path / "srv"))
+    return rootly
+
+
+@pytest.mark.parametrize(
+    ("schema", "previous", "why"),
+    [
+        (None, "R1", ""),
+        ({"now": ["2"], "heads": ["2"], "error": ""}, "R1", ""),
+        ({"now": ["3"], "heads": ["2"], "error": ""}, "", "another schema"),
+        ({"now": [], "heads": [], "error": "no route"}, "", "could not be read: no route"),
+    ],
+)
+def test_a_host_goes_back_to_a_release_that_fits_its_database(
+    healing: Any, monkeypatch: pytest.MonkeyPatch, schema: Any, previous: str, why: str
+):
+    monkeypatch.setattr(healing.readers, "schema", lambda layout, user, release: schema if release == "R1" else 1 / 0)
+    found, said = healing.way_back(healing.tree, "shop", "R2")
+    assert found == previous and why in said
+
+
+def test_a_host_goes_back_to_no_release_that_failed(healing: Any):
+    assert healing.way_back(healing.tree, "shop", "R1") == ("", "there is no release before it")
+    (Path(healing.tree.root) / "releases/R1/release.json").write_text('{"outcome": "failed"}')
+    assert "did not end well" in healing.way_back(healing.tree, "shop", "R2")[1]
+
+
+def test_healing_and_deploys_keep_out_of_each_others_way(healing: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    write = healing.lease.atomic_write
+    monkeypatch.setattr(healing.lease, "atomic_write", lambda p, d, m: write(p, d, m, os.getuid(), os.getgid()))
+    place = tmp_path / "run/shop.lock"
+    layout = types.SimpleNamespace(lock_file=str(place))
+    with healing.alone(layout, 60) as first:
+        assert first and json.loads(place.read_text())["event"] == "heal"
+        with healing.alone(layout, 60) as second:
+            assert not second
+        assert place.exists()
+    assert not place.exists()
 
 
 # --- what an inventory may say -------------------------------------------------------------------

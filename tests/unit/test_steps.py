@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.decant.flask.plugins.modules import lock, traffic
+from ansible_collections.decant.flask.plugins.module_utils import lease as locked
+from ansible_collections.decant.flask.plugins.modules import traffic
 from ansible_collections.decant.flask.plugins.plugin_utils import contract, locking, steps
 
 SIX = [f"web{number}" for number in range(1, 7)]
@@ -95,29 +96,29 @@ ME = {"owner": "ada@control", "host": "control", "pid": 7, "controller": "c", "e
 
 
 def take(path: Path, token: str, lease: int = 60, stale: str = "") -> dict[str, Any]:
-    return lock.take(str(path), {**ME, "token": token, "lease_seconds": lease, "stale_token": stale})
+    return locked.take(str(path), {**ME, "token": token, "lease_seconds": lease, "stale_token": stale})
 
 
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    write = lock.atomic_write
-    monkeypatch.setattr(lock, "atomic_write", lambda p, d, m: write(p, d, m, os.getuid(), os.getgid()))
+    write = locked.atomic_write
+    monkeypatch.setattr(locked, "atomic_write", lambda p, d, m: write(p, d, m, os.getuid(), os.getgid()))
     return tmp_path / "projects.lock"
 
 
 def test_a_lock_is_taken_once(path: Path):
     assert take(path, "a") == {"taken_over": {}}
-    first = lock.read(str(path))
+    first = locked.read(str(path))
     assert take(path, "b")["held_by"]["owner"] == "ada@control"
     assert take(path, "a", 120) == {"taken_over": {}}
-    renewed = lock.read(str(path))
+    renewed = locked.read(str(path))
     assert renewed["since"] == first["since"] and renewed["expires"] > first["expires"]
 
 
 def test_a_lease_that_is_over_is_taken_over(path: Path):
     take(path, "a", lease=-1)
     assert take(path, "b")["taken_over"]["token"] == "a"
-    assert lock.read(str(path))["token"] == "b"
+    assert locked.read(str(path))["token"] == "b"
 
 
 def test_a_lock_whose_process_has_ended_is_taken_over(path: Path):
@@ -145,6 +146,11 @@ def test_only_its_own_controller_knows_that_a_process_has_ended():
     assert locking.process_is_gone({**mine, "pid": 2**22 + 1}, here) is True
     assert locking.process_is_gone({**mine, "controller": "other", "pid": 2**22 + 1}, here) is False
     assert locking.process_is_gone({}, here) is False
+
+
+def test_a_host_that_heals_itself_is_waited_for():
+    assert locking.patience({"event": "heal"}, 0) == 180 and locking.patience({"event": "heal"}, 600) == 600
+    assert locking.patience({"event": "deploy"}, 0) == 0 and locking.patience({}, 9) == 9
 
 
 def test_the_refusal_says_whose_it_is_and_what_to_do():

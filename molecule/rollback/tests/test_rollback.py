@@ -162,8 +162,10 @@ def test_what_is_pruned_and_what_never_is(app: App) -> None:
         app.host.check_output(f"basename $(readlink /srv/projects/releases/{name}/venv)") for name in app.releases()
     }
     assert set(app.host.check_output("ls /srv/projects/venvs").split()) == used
-    units = app.host.check_output("ls /etc/systemd/system").split()
-    assert {name.split("@")[1].rsplit(".", 1)[0] for name in units if name.startswith("projects@")} == {
+    units = app.host.check_output(
+        "sh -c 'cd /etc/systemd/system; ls -d projects@?*.service projects@?*.socket'"
+    ).split()
+    assert {name.split("@")[1].rsplit(".", 1)[0] for name in units} == {
         kept,
         app.current(),
     }

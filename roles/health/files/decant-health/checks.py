@@ -138,6 +138,7 @@ class Host:
         self.survey = read(f"{ROOTS}/{self.app}/survey.json")
         self.healed = read(f"{ROOTS}/{self.app}/heal.json")
         self.state = read(f"{self.folder}/state.json")
+        self.heals = False  # a lock that the healing holds: nobody has planned it, so it is no silence
         self.lock = self.locked()
         slice_name = f"system-{self.app.replace('-', chr(92) + 'x2d')}.slice"
         self.slices = system_slice()
@@ -151,13 +152,15 @@ class Host:
             since = os.stat(path).st_mtime
         except OSError:
             return None
-        ends = epoch(str(read(path).get("expires", "")))
+        record = read(path)
+        self.heals = record.get("event") == "heal"
+        ends = epoch(str(record.get("expires", "")))
         return None if ends is not None and ends < self.now else since
 
     def silence(self) -> dict | None:
         """Who wants to hear nothing, until when, and why."""
         found = read(f"/etc/decant/silence/{self.app}.json")
-        if self.lock is not None:
+        if self.lock is not None and not self.heals:
             return {
                 "until": self.now + self.config["interval"],
                 "reason": "a deploy, rollback or restore runs",
@@ -289,11 +292,12 @@ class Host:
         return [result("database", "fail" if says else "ok", f"{took * 1000:.0f} ms", f"{DATABASE_SECONDS:g} s", says)]
 
     def backup(self) -> tuple[list[dict], dict | None]:
-        """How old the last backup is."""
+        """How old the last backup is, on a host that has the timer for it."""
         taken = epoch(str((self.survey.get("backup") or {}).get("at", "")))
         shown = {"at": taken, "age": self.now - taken} if taken else None
         most = self.limits["backup_hours"]
-        if not most or "backup" not in self.survey:
+        timed = os.path.lexists(f"{UNITS}/timers.target.wants/{self.app}-backup.timer")
+        if not most or not timed or "backup" not in self.survey:
             return [], shown
         if taken is None:
             # A host that was deployed just now has none yet.
@@ -553,7 +557,7 @@ def check(path: str) -> int:
     more = {
         "restarts": host.state.get("restarts_total", 0),
         "drift": float(by_name["drift"]["state"] == "warn") if by_name["drift"]["state"] != "unknown" else None,
-        "lock": host.lock,
+        "lock": None if host.heals else host.lock,
     }
     write(f"{host.folder}/metrics.prom", records.metrics(host.app, host.now, view, results, more))
     write(f"{host.folder}/page/index.html", health_page.render(view))

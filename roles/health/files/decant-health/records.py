@@ -186,6 +186,7 @@ def metrics(app: str, now: float, view: dict, results: list[dict], more: dict) -
     single("decant_instance_restarts_total", "Restarts that no deploy made.", more["restarts"], "counter")
     single("decant_drift", "Whether the host differs from what was deployed.", more["drift"])
     single("decant_lock_since_timestamp_seconds", "Since when a deploy holds the lock.", more["lock"])
-    single("decant_silenced", "Whether alerts are silenced.", float(view["silence"] is not None))
+    until = view["silence"]["until"] if view["silence"] else 0
+    single("decant_silenced_until_timestamp_seconds", "Until when alerts are silenced; 0 for not.", until)
     single("decant_last_run_timestamp_seconds", "When the checks ran last.", now)
     return "".join(f"{line}\n" for _, _, lines in families for line in lines)

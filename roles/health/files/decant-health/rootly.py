@@ -6,12 +6,17 @@ A check, which runs as the backend's user, leaves word in its state directory; w
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import secrets
+import signal
+import socket
 import sys
 import time
+from collections.abc import Iterator
 
-from ansible_collections.decant.flask.plugins.module_utils import database, envfile, readers, switching
+from ansible_collections.decant.flask.plugins.module_utils import database, envfile, lease, readers, switching
 from ansible_collections.decant.flask.plugins.module_utils.host import CommandError, run, secret_values, systemctl
 from ansible_collections.decant.flask.plugins.module_utils.layout import Layout, atomic_write, now
 from checks import ROOTS, STATE, epoch, read
@@ -19,6 +24,7 @@ from checks import ROOTS, STATE, epoch, read
 WISH_BYTES = 65536
 ACTIONS = 20
 HOUR = 3600
+LEASE_MORE = 60  # seconds that the lock outlives the unit by, at most
 
 
 class Root:
@@ -103,27 +109,66 @@ def survey(path: str) -> int:
 # --- healing -------------------------------------------------------------------------------------
 
 
-def way_back(layout: Layout, release: str) -> tuple[str, str]:
-    """The release to switch back to, and why there is none. One that was good, at the schema that the database has."""
-    record = layout.manifest(release)
-    previous = record.get("previous", "")
+def way_back(layout: Layout, user: str, release: str) -> tuple[str, str]:
+    """The release to switch back to, and why there is none. One that was good, at the schema that the database has now."""
+    previous = layout.manifest(release).get("previous", "")
     before = layout.manifest(previous) if previous else {}
     if not before:
         return "", "there is no release before it"
     if before.get("outcome") != "retired":
         return "", f"{previous} before it did not end well itself"
-    if record.get("migration", {}).get("after") != before.get("migration", {}).get("after"):
+    found = readers.schema(layout, user, previous)  # None: a release without migrations
+    if found and found["error"]:
+        return "", f"whether {previous} before it fits the database could not be read: {found['error']}"
+    if found and found["now"] != found["heads"]:
         return "", f"{previous} before it has another schema; see playbooks/rollback.yml"
     return previous, ""
+
+
+def go_back(layout: Layout, release: str, previous: str, drain_seconds: float, cause: str) -> None:
+    """Switch to the release before, as a failed deploy would; the one that is left is no failed unit for ever."""
+    systemctl("start", layout.socket_unit(previous), layout.service_unit(previous))
+    switching.switch(layout, previous, drain_seconds, "decant-health", "revert", cause)
+    systemctl("reset-failed", layout.service_unit(release), check=False)
+
+
+@contextlib.contextmanager
+def alone(layout: Layout, seconds: int) -> Iterator[bool]:
+    """With the lock that deploys take, for so long at most; False while one of them has it."""
+    ours = {
+        "owner": f"decant-health@{socket.gethostname()}",
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "token": secrets.token_hex(10),
+        "controller": "",
+        "event": "heal",
+        "message": "the host heals itself",
+        "lease_seconds": seconds + LEASE_MORE,
+        "stale_token": "",
+    }
+    free = not lease.take(layout.lock_file, ours).get("held_by")
+    try:
+        yield free
+    finally:
+        lease.give_back(layout.lock_file, ours["token"])
 
 
 def heal(path: str) -> int:
     """Restart the instance, or switch back: as often as the inventory allows, and never while a deploy runs."""
     root = Root(path)
-    layout, limits = root.layout, root.config["limits"]
     wish = taken(f"{STATE}/{root.app}/wanted.json")
+    if not wish:
+        return 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the unit took too long: give the lock back
+    with alone(root.layout, root.config["heal_seconds"]) as free:
+        return healed(root, wish) if free else 0
+
+
+def healed(root: Root, wish: dict) -> int:
+    """heal(), with the lock in hand."""
+    layout, limits = root.layout, root.config["limits"]
     release = layout.current_id()
-    if not wish or wish.get("release") != release or os.path.exists(layout.lock_file):
+    if wish.get("release") != release:
         return 0
     cause = str(wish.get("cause", ""))[:500]
     record = read(f"{root.folder}/heal.json")
@@ -136,12 +181,11 @@ def heal(path: str) -> int:
     outcome = "ok"
     previous, reason = "", ""
     if root.config["switch_back"] and tried and moment - switched < limits["rollback_window_seconds"]:
-        previous, reason = way_back(layout, release)
+        previous, reason = way_back(layout, root.config["user"], release)
     if previous:
         what = f"switched back to {previous}"
         try:
-            systemctl("start", layout.socket_unit(previous), layout.service_unit(previous))
-            switching.switch(layout, previous, limits["drain_seconds"], "decant-health", "revert", cause)
+            go_back(layout, release, previous, limits["drain_seconds"], cause)
         except (CommandError, OSError) as error:
             outcome, what = "failed", f"did not get back to {previous}: {error}"[:300]
     elif len(actions) >= limits["restarts_per_hour"]:
