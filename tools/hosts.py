@@ -47,6 +47,7 @@ CUSTOMIZE = [
     'chroot "$1" useradd --create-home --shell /bin/bash ops',
     'echo "ops ALL=(ALL) NOPASSWD:ALL" > "$1/etc/sudoers.d/ops"',
     'ln -sf /dev/null "$1/etc/systemd/system/systemd-modules-load.service"',
+    'echo force-unsafe-io > "$1/etc/dpkg/dpkg.cfg.d/test-host"',  # no host here outlives the machine's next power cut
     'ln -sf /dev/null "$1/etc/systemd/system/systemd-networkd-wait-online.service"',
     # On a real host systemd shares its mounts at boot; a container comes with private ones, which hide LoadCredential= from units.
     'printf "[Unit]\\nDefaultDependencies=no\\nBefore=sysinit.target\\n[Service]\\nType=oneshot\\nExecStart=/bin/mount --make-rshared /\\n" '

@@ -34,6 +34,7 @@ SLOW_FIRST = (
     "fleet",
     "chaos",
     "health",
+    "monitoring",
     "failures",
     "tls",
     "sandbox",

@@ -31,6 +31,8 @@ ROLES = (
     "silence",
     "postgresql",
     "baseline",
+    "exporters",
+    "monitoring",
 )
 HEAD = """# Variables
 

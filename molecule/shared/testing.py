@@ -344,10 +344,13 @@ def every_argv(host: Host) -> Iterator[str]:
 
 
 class Writer:
-    """A client that makes rows without pause, and remembers every one that the backend has acknowledged with a 201."""
+    """A client that makes rows without pause, and remembers every one that the backend has acknowledged with a 201.
 
-    def __init__(self, app: App, name: str) -> None:
-        self.app, self.name = app, f"{name}-{os.getpid()}-{int(time.time())}"
+    :param pause: seconds between an answer and the next row; a little leaves the machine to what is watched.
+    """
+
+    def __init__(self, app: App, name: str, pause: float = 0) -> None:
+        self.app, self.name, self.pause = app, f"{name}-{os.getpid()}-{int(time.time())}", pause
         self.acknowledged: dict[int, str] = {}
         self.failures: list[str] = []
         self._stop = threading.Event()
@@ -362,6 +365,7 @@ class Writer:
                 answer = self.app.ask("/api/projects", "POST", {"name": name}, timeout=60)
                 if answer.status == 201:
                     self.acknowledged[answer.json()["id"]] = name
+                    self._stop.wait(self.pause)
                     continue
                 problem = f"status {answer.status}"
             except (OSError, http.client.HTTPException) as error:

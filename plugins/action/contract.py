@@ -29,7 +29,7 @@ class ActionModule(ActionBase):
                 str(variables.get("inventory_dir") or ""),
                 list((variables.get("groups") or {}).get("all", [])),
             )
-            found = collections.problems(roles)
+            found = collections.problems(roles, values)
             found += contract.problems(values, list(variables), options, roles, place, hosts)
             found += single_host(values, list(variables.get("ansible_play_hosts_all") or []))
         if found:

@@ -19,6 +19,7 @@ from ansible_collections.decant.flask.plugins.plugin_utils import (
     edge,
     fleet,
     locking,
+    monitoring,
     plans,
     settings,
     steps,
@@ -64,6 +65,33 @@ def database_host(groups: Mapping[str, Sequence[str]], hostvars: Mapping[str, Ma
 def backend_addresses(groups: Mapping[str, Sequence[str]], hostvars: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Where the hosts of the group backend come from."""
     return [host_address(name, hostvars) for name in groups.get("backend") or []]
+
+
+def monitoring_addresses(groups: Mapping[str, Sequence[str]], hostvars: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Where the hosts of the group monitoring come from."""
+    names = groups.get("monitoring") or []
+    return [str(hostvars[name].get("monitoring_address") or host_address(name, hostvars)) for name in names]
+
+
+def monitoring_targets(hosts: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What the role exporters has said of the hosts that it has been on in this run."""
+    found = {name: variables.get("__exporters_target") for name, variables in hosts.items()}
+    return {name: settings.plain(target) for name, target in found.items() if target}
+
+
+def monitoring_site(targets: Mapping[str, Mapping[str, Any]], app: str) -> list[dict[str, Any]]:
+    """Each backend's own way in, as Prometheus' file_sd takes it."""
+    return monitoring.site_targets(settings.plain(targets), str(app))
+
+
+def monitoring_doors(targets: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The doors of the exporters, as Prometheus' file_sd takes them."""
+    return monitoring.door_targets(settings.plain(targets))
+
+
+def alertmanager_receivers(entries: Sequence[Mapping[str, Any]], smarthost: str, sender: str) -> dict[str, Any]:
+    """health_alerts as Alertmanager's own receivers; what a host alone can do is passed over."""
+    return monitoring.receivers(settings.plain(entries), str(smarthost), str(sender))
 
 
 def host_address(name: str, hostvars: Mapping[str, Mapping[str, Any]]) -> str:
@@ -273,6 +301,7 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
+            "alertmanager_receivers": alertmanager_receivers,
             "backup_line": backup_line,
             "backend_addresses": backend_addresses,
             "database_host": database_host,
@@ -283,6 +312,10 @@ class FilterModule:
             "hook_paths": hook_paths,
             "lock_line": lock_line,
             "migration_lines": migration_lines,
+            "monitoring_addresses": monitoring_addresses,
+            "monitoring_doors": monitoring_doors,
+            "monitoring_site": monitoring_site,
+            "monitoring_targets": monitoring_targets,
             "nginx_value": nginx_value,
             "pg_hba": pg_hba,
             "pg_listen": pg_listen,

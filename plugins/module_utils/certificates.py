@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import calendar
 import hashlib
+import ipaddress
 import os
 import re
 import time
@@ -38,11 +39,19 @@ def end(text: str) -> int | None:
         return None
 
 
+def canonical(name: str) -> str:
+    """A host name as it is; an IP address in its shortest form, which openssl does not print."""
+    try:
+        return str(ipaddress.ip_address(name))
+    except ValueError:
+        return name
+
+
 def parse(text: str) -> dict[str, Any]:
     """What `openssl x509 -noout -enddate -ext subjectAltName -ocsp_uri` printed."""
     found = re.search(r"^notAfter=(.*)$", text, re.MULTILINE)
     return {
-        "names": sorted(re.findall(r"DNS:([^,\s]+)", text)),
+        "names": sorted(canonical(name) for name in re.findall(r"(?:DNS|IP Address):([^,\s]+)", text)),
         "ends": end(found.group(1)) if found else None,
         "ocsp": bool(re.search(r"^https?://", text, re.MULTILINE)),
     }
@@ -100,7 +109,7 @@ def as_wanted(p: dict[str, Any], info: dict[str, Any]) -> bool:
     if p["mode"] == "files":
         digest = hashlib.sha256(str(p.get("certificate", "")).encode()).hexdigest()
         return info.get("sha256") == digest and days_left(info) >= 0
-    if info.get("names") != sorted(set(p["names"])):
+    if info.get("names") != sorted({canonical(name) for name in p["names"]}):
         return False
     if p["mode"] == "selfsigned":
         return days_left(info) >= RENEW_DAYS

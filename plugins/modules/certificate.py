@@ -27,7 +27,7 @@ options:
     choices: [selfsigned, files, acme]
     required: true
   names:
-    description: Host names that it must be good for.
+    description: Host names that it must be good for; V(selfsigned) takes IP addresses as well.
     type: list
     elements: str
     required: true
@@ -176,7 +176,8 @@ def selfsigned(names: list[str]) -> tuple[bytes, bytes]:
             "-nodes",
             "-sha256",
         ]
-        alternative = ",".join(f"DNS:{name}" for name in names)
+        kinds = {name: "IP" if re.fullmatch(r"[0-9.]+|.*:.*", name) else "DNS" for name in names}
+        alternative = ",".join(f"{kind}:{name}" for name, kind in kinds.items())
         subject = ["-subj", f"/CN={names[0][:64]}", "-addext", f"subjectAltName={alternative}"]
         purpose = ["-addext", "extendedKeyUsage=serverAuth", "-days", str(SELFSIGNED_DAYS)]
         run([*words, *subject, *purpose, "-keyout", key, "-out", certificate])

@@ -6,25 +6,33 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from . import settings
 
-# Role -> the collection it uses. What is not here runs with ansible-core alone.
-NEEDS = {"postgresql": "community.postgresql"}
+# Role -> the collection it uses, and the input by which alone it does, if any. What is not here runs with ansible-core alone.
+NEEDS = {
+    "postgresql": ("community.postgresql", ""),
+    "exporters": ("community.postgresql", "exporters_postgresql_enabled"),
+}
 INSTALL = (
     "Install it on the controller and run again: ansible-galaxy collection install -r requirements.yml (or '{name}:{wanted}' by "
     "its name), or, where Galaxy is out of reach, python3 -m pip install ansible, which carries it."
 )
 
 
-def problems(roles: Iterable[str]) -> list[str]:
-    """What the roles of a play miss on the controller."""
+def problems(roles: Iterable[str], inputs: Mapping[str, Any] | None = None) -> list[str]:
+    """What the roles of a play miss on the controller.
+
+    :param inputs: the public variables of the host.
+    """
     found = []
-    for name in sorted({NEEDS[role] for role in roles if role in NEEDS}):
+    asked = [NEEDS[role] for role in roles if role in NEEDS]
+    for name in sorted({name for name, by in asked if not by or (inputs or {}).get(by)}):
         version, wanted = installed_version(name), wanted_range(name)
         install = INSTALL.format(name=name, wanted=wanted)
         if version is None:

@@ -27,6 +27,8 @@ VERBS = (
     "maintenance",
     "baseline",
     "silence",
+    "exporters",
+    "monitoring",
 )  # roles of the other playbooks
 COMMAND_LINE = (
     "release_id",

@@ -21,6 +21,10 @@ def test_a_version_in_the_range_is_taken(monkeypatch: pytest.MonkeyPatch, versio
 def test_a_version_out_of_the_range(monkeypatch: pytest.MonkeyPatch, version: str):
     installed(monkeypatch, version)
     (sentence,) = collections.problems(["postgresql"])
+    assert (
+        collections.problems(["exporters"], {"exporters_postgresql_enabled": True}) == [sentence]
+        and collections.problems(["exporters"], {"exporters_postgresql_enabled": False}) == []
+    )
     assert f"installed in version {version}, and >=4.0.0,<5.0.0 is needed" in sentence
     assert "ansible-galaxy collection install -r requirements.yml" in sentence
 

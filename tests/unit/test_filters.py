@@ -23,6 +23,7 @@ def test_every_filter_is_known_by_its_own_name():
     filters = quoting.FilterModule().filters()
     assert sorted(filters) == sorted(
         [
+            "alertmanager_receivers",
             "backup_line",
             "backend_addresses",
             "database_host",
@@ -33,6 +34,10 @@ def test_every_filter_is_known_by_its_own_name():
             "hook_paths",
             "lock_line",
             "migration_lines",
+            "monitoring_addresses",
+            "monitoring_doors",
+            "monitoring_site",
+            "monitoring_targets",
             "nginx_value",
             "pg_hba",
             "pg_listen",

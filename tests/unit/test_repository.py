@@ -133,7 +133,11 @@ def test_a_role_is_whole(role: str, part: str):
 @pytest.mark.parametrize("role", sorted(set(ROLES) - {"app", "lock", "status"}))
 def test_every_role_builds_on_app(role: str):
     """But for the database's, whose hosts get neither the backend's user nor its directories, and for what sets a flag or is the host's."""
-    wanted = [] if role in ("postgresql", "maintenance", "silence", "baseline") else [{"role": "decant.flask.app"}]
+    wanted = (
+        []
+        if role in ("postgresql", "maintenance", "silence", "baseline", "exporters", "monitoring")
+        else [{"role": "decant.flask.app"}]
+    )
     assert load(f"roles/{role}/meta/main.yml")["dependencies"] == wanted
 
 
@@ -249,11 +253,14 @@ def test_every_variable_is_declared(path: str):
     assert {n for n in rest if not n.startswith("ansible_")} <= {
         "lookup",
         "now",
+        "group_names",
+        "groups",
         "hostvars",
         "inventory_dir",
         "inventory_hostname",
         "none",
         "line",
+        *("exporter", "unit", "config"),  # what the parts of a template are called with
     }
 
 
@@ -471,15 +478,16 @@ def test_versions():
 
 def test_a_deploy_needs_ansible_core_alone():
     assert load("galaxy.yml")["dependencies"] == {}
-    for path in (p for p in USERS if "roles/postgresql/" not in p):
+    for path in (p for p in USERS if not p.startswith(("roles/postgresql/", "roles/exporters/"))):
         assert "community." not in read(path)
 
 
 def test_only_included_tasks_use_another_collection():
     """An imported one is read with the play: without the collection, Ansible would speak before the contract can."""
     users = [path for path in TASKS if re.search(r"^\s+community\.", read(path), re.MULTILINE)]
-    assert users == ["roles/postgresql/tasks/database.yml"]
-    assert "include_tasks: database.yml" in read("roles/postgresql/tasks/main.yml")
+    assert users == ["roles/exporters/tasks/postgresql.yml", "roles/postgresql/tasks/database.yml"]
+    for path in users:
+        assert f"include_tasks: {Path(path).name}" in read(f"{Path(path).parent}/main.yml")
 
 
 def test_the_tests_run_with_a_version_that_users_may_have():

@@ -1,7 +1,7 @@
 # GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
 """Whatever ends a deploy: the service answers throughout, no acknowledged row is lost, and the next plain deploy converges.
 
-The points at which the controller is killed are read from a run itself: every task of it that acts on the host.
+The points at which the controller is killed are read from a run itself: every one before which something was said to the host.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from testing import ROOT as CHECKOUT
 from testing import STATE, App, Load, Writer, command, deploy, play, source_copy, until
 
 TASK = re.compile(r"^TASK \[(.*)\] \*+$")
-ON_HOST = re.compile(r"^(ok|changed): \[web\]")
+SPOKEN = "> SSH: EXEC "  # what ansible-playbook says with -vvv before it sends something
 REVISION = '''"""Revision {name}"""
 
 from alembic import op
@@ -75,15 +75,15 @@ def kill(process: subprocess.Popen[str]) -> None:
 
 
 def acts(output: str) -> list[str]:
-    """The tasks of a run that acted on the host, in their order, by name."""
-    found, name = [], ""
+    """The points of a -vvv run, by the name of the task that begins there. Tasks between which nothing was said to the host
+    leave it as it was, and are one point."""
+    found, spoken = [], True
     for line in output.splitlines():
         task = TASK.match(line)
-        if task:
-            name = task[1]
-        elif ON_HOST.match(line) and name and "Validating arguments" not in name:
-            found.append(name)
-            name = ""
+        if task and spoken and "Validating arguments" not in task[1]:
+            found.append(task[1])
+            spoken = False
+        spoken = spoken or SPOKEN in line
     return found
 
 
@@ -108,9 +108,9 @@ def reachable(app: App) -> bool:
 
 
 @contextlib.contextmanager
-def through(app: App) -> Iterator[tuple[Load, Writer]]:
+def through(app: App, pause: float = 0.05) -> Iterator[tuple[Load, Writer]]:
     """Readers and a writer, all the time."""
-    with Load(app, clients=2, pause=0.02) as load, Writer(app, "w") as writer:
+    with Load(app, clients=2, pause=max(pause, 0.02)) as load, Writer(app, "w", pause) as writer:
         yield load, writer
 
 
@@ -120,9 +120,9 @@ def through(app: App) -> Iterator[tuple[Load, Writer]]:
 def test_killed_at_every_point_of_a_run(app: App, source: Path) -> None:
     """Every second release brings a migration, so that each point is met with and without one that is pending."""
     mark(source, "the run that is read")
-    points = acts(deploy(app_path=str(source)).ok().output)
+    points = acts(deploy("-vvv", app_path=str(source)).ok().output)
     app.drained()
-    assert len(points) >= 15, points
+    assert len(points) >= 8, points
     head, table = "0003", []
     with through(app) as (load, writer):
         for number, point in enumerate(points):
@@ -279,7 +279,7 @@ def test_the_disk_is_full_from_some_moment_on(app: App, small: App, moment: str)
 
 def test_every_acknowledged_row_is_there(app: App, source: Path) -> None:
     """Through code-only, env-only, migrating and failed deploys, a rollback and a forward again."""
-    with through(app) as (load, writer):
+    with through(app, pause=0) as (load, writer):
         mark(source, "rows")
         deploy(app_path=str(source)).ok()
         app.drained()

@@ -302,7 +302,9 @@ def test_steps_that_go_well(apps: dict[str, App], source: Path) -> None:
     mark(source, "steps")
     with Load(apps["web1"], clients=2) as load:
         time.sleep(3)
-        run = deploy(app_path=str(source), release_batches=[1, "100%"], release_bake_seconds=3).ok()
+        run = deploy(
+            app_path=str(source), release_batches=[1, "100%"], release_bake_seconds=3, release_bake_max_p95_ratio=50
+        ).ok()
         drained(apps)
     load.clean()
     switched = [app.audit()[-1]["at"] for app in apps.values()]
