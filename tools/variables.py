@@ -33,6 +33,7 @@ ROLES = (
     "baseline",
     "exporters",
     "monitoring",
+    "kit",
 )
 HEAD = """# Variables
 

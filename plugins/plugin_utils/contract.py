@@ -16,7 +16,7 @@ from typing import Any
 
 from ansible_collections.decant.flask.plugins.module_utils import envfile
 
-from . import alerts, baseline, edge, monitoring, sandbox
+from . import alerts, baseline, edge, kits, monitoring, sandbox
 from .settings import COMMAND_LINE, ROLES, VERBS
 from .steps import HOOKS, hook_paths, share
 
@@ -653,5 +653,7 @@ def problems(
         found += baseline.problems(v)
     if "exporters" in needs or "monitoring" in needs:
         found += monitoring.problems(v, list(needs), place)
+    if "kit" in needs:
+        found += kits.problems(v)
     found += fleet(v, place, hosts)
     return found

@@ -29,6 +29,7 @@ VERBS = (
     "silence",
     "exporters",
     "monitoring",
+    "kit",
 )  # roles of the other playbooks
 COMMAND_LINE = (
     "release_id",
@@ -66,6 +67,17 @@ def specs() -> dict[str, dict[str, Any]]:
         for entry_point in document["argument_specs"].values():
             found.update(entry_point.get("options", {}))
     return found
+
+
+def everything(task_vars: Mapping[str, Any], loader: Any) -> dict[str, Any]:
+    """What the templates of every role see, untemplated: defaults below the play's variables, the roles' own above them."""
+    defaults: dict[str, Any] = {}
+    own: dict[str, Any] = {}
+    for role in (*ROLES, *VERBS):
+        defaults.update(loader.load_from_file(role_file(role, "defaults/main.yml"), trusted_as_template=True) or {})
+        if os.path.exists(role_file(role, "vars/main.yml")):
+            own.update(loader.load_from_file(role_file(role, "vars/main.yml"), trusted_as_template=True) or {})
+    return {**defaults, **task_vars, **own}
 
 
 def load(

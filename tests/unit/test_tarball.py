@@ -93,7 +93,7 @@ def test_what_is_at_the_top(members: set[str]):
             "docs",
             "inventories",
         ),
-        *("meta", "playbooks", "plugins", "requirements.txt", "requirements.yml", "roles"),
+        *("meta", "playbooks", "plugins", "requirements.txt", "requirements.yml", "roles", "templates"),
     }
 
 

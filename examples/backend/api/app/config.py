@@ -13,6 +13,8 @@ from sqlalchemy.exc import ArgumentError
 API_DIR = Path(__file__).resolve().parent.parent
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 SQLITE_BUSY_SECONDS = 15
+# What tutorials, templates and this file's own default have.
+KNOWN_KEYS = ("dev", "secret", "changeme", "change-me", "for-development-only", "your-secret-key")
 
 
 class Config:
@@ -60,7 +62,11 @@ class ProductionConfig(Config):
     BEHIND_PROXY = True
 
     def secret_key(self, environ: Mapping[str, str]) -> str:
-        return required(environ, "SECRET_KEY", "a random string, for example from: openssl rand -hex 32")
+        hint = "a random string, for example from: openssl rand -hex 32"
+        key = required(environ, "SECRET_KEY", hint)
+        if key.lower() in KNOWN_KEYS:
+            raise RuntimeError(f"SECRET_KEY is one that everybody knows. Set it to {hint}")
+        return key
 
     def database_url(self, environ: Mapping[str, str]) -> str:
         example = "sqlite:////srv/projects/shared/projects.db"

@@ -56,6 +56,12 @@ def test_production_refuses_to_start_without(missing, value):
         make_config("production", environ)
 
 
+@pytest.mark.parametrize("key", ["dev", "changeme", "For-Development-Only"])
+def test_production_refuses_a_key_that_everybody_knows(key):
+    with pytest.raises(RuntimeError, match="^SECRET_KEY is one that everybody knows"):
+        make_config("production", {**ENVIRON, "SECRET_KEY": key})
+
+
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "sqlite:///projects.db", "hunter2-no-url"])
 def test_production_refuses_a_database_that_is_not_absolute(url):
     with pytest.raises(RuntimeError, match=r"^DATABASE_URL ") as caught:

@@ -1,0 +1,282 @@
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The production kit: which files a backend's repository gets, what their templates are told, and what becomes of a file that is there."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+RECORD = ".decant-kit.json"
+ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+SQL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+ENTRY = ("purpose", "default", "example", "required")
+# What every backend has, and the sentence for it. Decant sets them; a name of kit_variables wins.
+OWN = {
+    "APP_CONFIG": {"purpose": "Name of the configuration."},
+    "FLASK_APP": {"purpose": "What gunicorn serves and the Flask CLI migrates through."},
+    "DATABASE_URL": {"purpose": "SQLAlchemy's URL of the database. Absolute: every process must resolve it alike."},
+    "DECANT_RELEASE": {"purpose": "The release that serves. Set by its unit."},
+    "SECRET_KEY": {
+        "purpose": "Signs Flask's sessions. 32 characters or more, another one in each environment.",
+        "example": "openssl rand -hex 32",
+    },
+}
+# The unit of a release in which the release's id is what systemd puts in for %i: projects@20261122T101500Z-3f2a9c1.
+INSTANCE = "%i"
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of the kit: its template in the collection, and its path in the backend's repository."""
+
+    template: str
+    path: str
+    mode: int = 0o644
+
+
+@dataclass
+class Decision:
+    """What becomes of the kit's files: paths to write, to leave to the person who changed them, to remove, and those that are right."""
+
+    write: list[str] = field(default_factory=list)
+    keep: list[str] = field(default_factory=list)
+    remove: list[str] = field(default_factory=list)
+    same: list[str] = field(default_factory=list)
+
+
+def inside(subdir: str, path: str) -> str:
+    """A path of the code as one of the repository."""
+    return os.path.normpath(os.path.join(subdir, path))
+
+
+def files(v: Mapping[str, Any]) -> list[File]:
+    """The kit for these inputs."""
+    app, subdir = v["app_name"], str(v.get("app_subdir") or "")
+    found = [
+        File("templates/kit/PRODUCTION.md.j2", "PRODUCTION.md"),
+        File("templates/kit/DEPLOYMENT.md.j2", "DEPLOYMENT.md"),
+        File("templates/kit/start_production.sh.j2", "start_production.sh", 0o755),
+        File("templates/kit/env.example.j2", "deploy/env.example"),
+        File("roles/gunicorn/templates/target.j2", f"deploy/{app}.target"),
+        File("roles/gunicorn/templates/service.j2", f"deploy/{app}@.service"),
+        File("roles/gunicorn/templates/socket.j2", f"deploy/{app}@.socket"),
+        File("roles/gunicorn/templates/gunicorn.conf.py.j2", "deploy/gunicorn.conf.py"),
+        File("roles/nginx/templates/site.conf.j2", f"deploy/nginx-{app}.conf"),
+        File("templates/kit/health.py.j2", "deploy/health.py"),
+        File("templates/kit/test_production_config.py.j2", inside(subdir, "tests/test_production_config.py")),
+        File("templates/kit/releases.md.j2", "docs/releases/README.md"),
+        File("templates/kit/checklist.md.j2", "docs/releases/checklist.md"),
+        File("templates/kit/release-notes.md.j2", "docs/releases/release-notes.md"),
+        File("templates/kit/transition-plan.md.j2", "docs/releases/transition-plan.md"),
+        File("templates/kit/review.md.j2", "docs/releases/production-review.md"),
+        File("templates/kit/workflow.yml.j2", ".github/workflows/production.yml"),
+    ]
+    if v.get("kit_performance_paths"):
+        found.append(File("templates/kit/test_performance.py.j2", inside(subdir, "tests/test_performance.py")))
+    return found
+
+
+def problems(v: Mapping[str, Any]) -> list[str]:
+    """Everything that is wrong with the inputs of the role kit. A secret's value is in no sentence."""
+    found = []
+    dest = str(v.get("kit_dest") or "")
+    subdir = str(v.get("app_subdir") or "")
+    if not dest:
+        found.append("kit_dest is not set. Name the backend's checkout: -e kit_dest=/home/ada/projects.")
+    elif not os.path.isabs(dest) or not os.path.isdir(os.path.join(dest, subdir)):
+        found.append(
+            f"kit_dest is '{dest}', and {os.path.join(dest, subdir)} is no directory. Name the checkout of the backend by an absolute "
+            "path; app_subdir is relative to it."
+        )
+    entries = v.get("kit_variables") or {}
+    for name, entry in entries.items():
+        if (
+            not ENVIRONMENT_NAME.fullmatch(str(name))
+            or not isinstance(entry, Mapping)
+            or not str(entry.get("purpose") or "").strip()
+        ):
+            found.append(
+                f"kit_variables has '{name}' without a purpose. Write for example {name}: {{purpose: Where mail goes.}}."
+            )
+        elif unknown := sorted(set(entry) - set(ENTRY)):
+            found.append(f"{name} in kit_variables has '{unknown[0]}', which is not one of {', '.join(ENTRY)}.")
+    for name in (*(v.get("app_env") or {}), *(v.get("app_secrets") or {})):
+        if name not in entries and name not in OWN:
+            found.append(
+                f"{name} is set by the inventory, and kit_variables has no purpose of it. Write {name}: {{purpose: ...}} there."
+            )
+    if v.get("kit_performance_paths"):
+        table, row = str(v.get("kit_performance_table") or ""), v.get("kit_performance_row") or {}
+        if not SQL_NAME.fullmatch(table) or not row or not all(SQL_NAME.fullmatch(str(name)) for name in row):
+            found.append(
+                f"kit_performance_paths needs a table and a row to fill it with, and they are '{table}' and {sorted(row)}. Write for example "
+                "kit_performance_table: projects and kit_performance_row: {name: 'project {n}'}."
+            )
+    return found
+
+
+def environment(v: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Every variable that the backend knows: name, purpose, default, example, required, secret. Never the value of a secret."""
+    plain, secrets = v.get("app_env") or {}, v.get("app_secrets") or {}
+    described = v.get("kit_variables") or {}
+    hidden = {*secrets, "SECRET_KEY", *(["DATABASE_URL"] if v.get("app_database") == "postgresql" else [])}
+    names = [*OWN, *sorted({*plain, *secrets, *described} - set(OWN))]
+    rows = []
+    for name in names:
+        entry = {**OWN.get(name, {}), **described.get(name, {})}
+        value = {"APP_CONFIG": v.get("app_config"), "FLASK_APP": v.get("app_factory"), **plain}.get(name)
+        rows.append(
+            {
+                "name": name,
+                "purpose": str(entry.get("purpose") or "").strip(),
+                "default": entry.get("default", ""),
+                "example": entry.get("example", "" if name in hidden or value is None else value),
+                "required": bool(entry.get("required", name in ("SECRET_KEY", "DATABASE_URL") or name in secrets)),
+                "secret": name in hidden,
+                "set": name in plain
+                or name in secrets
+                or name in ("APP_CONFIG", "FLASK_APP", "DATABASE_URL", "DECANT_RELEASE"),
+            }
+        )
+    return rows
+
+
+def told(v: Mapping[str, Any]) -> dict[str, Any]:
+    """What the kit's own templates are told, under the name `kit`."""
+    tls = str(v.get("nginx_tls") or "off") not in ("off", "False")
+    name, subdir = str((v.get("nginx_server_names") or [v["app_name"]])[0]), str(v.get("app_subdir") or "")
+    rows = environment(v)
+    cors = str(v.get("kit_cors_variable") or "")
+    origins = str((v.get("app_env") or {}).get(cors, ""))
+    return {
+        "app": v["app_name"],
+        "root": v["app_root"],
+        "user": v["app_user"],
+        "subdir": subdir,
+        "up": "/".join([".."] * len([part for part in subdir.split("/") if part])) or ".",
+        "factory": v["app_factory"],
+        "names": v.get("nginx_server_names") or [],
+        "url": f"{'https' if tls else 'http'}://{name}",
+        "tls": tls,
+        "tls_mode": str(v.get("nginx_tls") or "off"),
+        "health": str(v["health_path"]),
+        "ready": str(v.get("kit_ready_path") or ""),
+        "migrates": bool(v.get("migrate_enabled", True)),
+        "migrations": str(v.get("migrate_directory") or "migrations"),
+        "database": str(v.get("app_database") or "sqlite"),
+        "variables": rows,
+        "required": [row["name"] for row in rows if row["required"]],
+        "cors": cors,
+        "origins": [part.strip() for part in origins.split(",") if part.strip()],
+        "log_level": str(v.get("kit_log_level_variable") or ""),
+        "config": v.get("kit_config_values") or {},
+        "keep": v.get("release_keep"),
+        "alerts": bool(v.get("health_alerts")),
+        "ipv6": bool(v.get("kit_ipv6_enabled", True)),
+        "performance": {
+            "paths": v.get("kit_performance_paths") or [],
+            "table": v.get("kit_performance_table") or "",
+            "row": v.get("kit_performance_row") or {},
+            "budget": v.get("kit_performance_budget_ms"),
+        },
+    }
+
+
+def host(v: Mapping[str, Any]) -> dict[str, Any]:
+    """What a deploy would read of a host, for the plain units and the site: an ordinary Debian one, and %i for the release."""
+    workers = int(v.get("kit_workers") or v.get("gunicorn_workers") or 5)
+    threads = int(v.get("gunicorn_threads") or (4 if v.get("gunicorn_worker_class") == "gthread" else 1))
+    return {
+        "__app_release_id": INSTANCE,
+        "__app_plan": {
+            "plan": {
+                "workers": workers,
+                "threads": threads,
+                "database": v.get("app_database"),
+                "current": "",
+                "needed": True,
+            }
+        },
+        "__app_host": {
+            "state": {
+                "ipv6": bool(v.get("kit_ipv6_enabled", True)),
+                "systemd": 252,
+                "python_path": str(v.get("kit_python_path") or ""),
+                "packages_missing": [],
+                "nginx": {"debian_default": True},
+                "certificate": {"ends": 1, "ocsp": False},
+            }
+        },
+        "__app_roles_in_play": ["app", "release", "venv", "dotenv", "migrate", "gunicorn", "nginx", "health", "backup"],
+    }
+
+
+# --- what is there -------------------------------------------------------------------------------
+
+
+def digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def decide(
+    wanted: Mapping[str, str], there: Mapping[str, str | None], record: Mapping[str, str], overwrite: bool
+) -> Decision:
+    """What becomes of each file.
+
+    :param wanted: path to the kit's text.
+    :param there: path to the text in the repository, for every path of `wanted` and of `record`; None where there is none.
+    :param record: path to the digest of what the kit has written there last.
+    """
+    found = Decision()
+    for path, text in wanted.items():
+        now = there.get(path)
+        if now == text:
+            found.same.append(path)
+        elif now is None or overwrite or digest(now) == record.get(path):
+            found.write.append(path)
+        else:
+            found.keep.append(path)
+    for path in sorted(set(record) - set(wanted)):
+        now = there.get(path)
+        if now is not None and digest(now) == record[path]:
+            found.remove.append(path)
+    return found
+
+
+def new_record(wanted: Mapping[str, str], decision: Decision, record: Mapping[str, str]) -> dict[str, str]:
+    """What the kit has written, after this run. What a person keeps counts as it was written."""
+    kept = {path: record[path] for path in decision.keep if path in record}
+    return dict(sorted({**kept, **{path: digest(wanted[path]) for path in (*decision.same, *decision.write)}}.items()))
+
+
+def difference(path: str, before: str, after: str) -> str:
+    """What would change in a file that a person has changed."""
+    lines = difflib.unified_diff(
+        before.splitlines(keepends=True), after.splitlines(keepends=True), f"{path} (yours)", f"{path} (the kit's)"
+    )
+    return "".join(line if line.endswith("\n") else f"{line}\n" for line in lines)
+
+
+def read_record(text: str | None) -> dict[str, str]:
+    """The kit's own note in the repository; empty when it is missing or nobody's."""
+    try:
+        found = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    written = found.get("files") if isinstance(found, dict) else None
+    return {str(path): str(value) for path, value in written.items()} if isinstance(written, dict) else {}
+
+
+def record_text(record: Mapping[str, str]) -> str:
+    note = "Written by decant.flask's kit.yml: by these digests it knows which files a person has changed. Commit it."
+    return json.dumps({"note": note, "files": dict(record)}, indent=2) + "\n"
+
+
+def listing(paths: Iterable[str]) -> str:
+    return ", ".join(sorted(paths))
