@@ -20,6 +20,7 @@ import tempfile
 import threading
 import time
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -257,13 +258,15 @@ def side_by_side() -> int:
     return max(1, min(len(os.sched_getaffinity(0)), memory // MEMORY_PER_SCENARIO, 3))
 
 
-def molecule(names: list[str], folder: Path) -> list[Result]:
-    """Scenarios, side by side. The image is built first, so that they do not wait for each other's."""
-    if not names:
-        return []
-    subprocess.run([sys.executable, "tools/hosts.py", "image"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+def everything(names: list[str], quick: list[Callable[[Path], list[Result]]], folder: Path) -> list[Result]:
+    """Scenarios side by side, the longest first, and last what is quick: it fills the cores that the long ones leave at the end.
+    The image is built first, so that they do not wait for each other's."""
+    if names:
+        subprocess.run([sys.executable, "tools/hosts.py", "image"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     with concurrent.futures.ThreadPoolExecutor(side_by_side()) as pool:
-        return list(pool.map(lambda name: scenario(name, folder), names))
+        parts = [pool.submit(lambda name=name: [scenario(name, folder)]) for name in names]
+        parts += [pool.submit(part, folder) for part in quick]
+        return [result for part in parts for result in part.result()]
 
 
 # --- the whole -----------------------------------------------------------------------------------
@@ -289,12 +292,10 @@ def main(words: list[str]) -> int:
     base = CACHE / "runs"
     base.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="run-", dir=base) as name:
-        folder, results = Path(name), []
-        if "all" in wanted or "lint" in wanted:
-            results += lint(folder)
-        if "all" in wanted or "unit" in wanted:
-            results += unit(folder)
-        results += molecule(known if "all" in wanted else [n for n in known if n in wanted], folder)
+        folder = Path(name)
+        quick = [part for word, part in (("unit", unit), ("lint", lint)) if word in wanted or "all" in wanted]
+        names = known if "all" in wanted else [name for name in known if name in wanted]
+        results = everything(names, quick, folder)
     passed, failed = sum(r.passed for r in results), sum(r.failed for r in results)
     for result in results:
         if result.failed:
