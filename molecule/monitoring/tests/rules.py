@@ -135,9 +135,7 @@ def clients() -> list[dict[str, Any]]:
                 series(f'probe_ssl_earliest_cert_expiry{{job="site",{LABELS}}}', "864000x20"),
                 series('probe_ssl_earliest_cert_expiry{job="site",app="shop",instance="web2"}', "1728000x20"),
             ],
-            expect(
-                10, "DecantCertificate", "warning", "A certificate of web1 ends soon, of its site.", **HOST, job="site"
-            ),
+            expect(10, "DecantCertificate", "warning", "A certificate of web1 ends soon.", **HOST),
         ),
     ]
 
@@ -150,6 +148,13 @@ def hosts() -> list[dict[str, Any]]:
         told = expect(6, alert, severity, f"shop on web1: {what}.", **HOST, check=check)
         found.append(played([series(name, "1 1 0 0 0 0 0 0 1 1")], expect(3, alert), told, expect(8, alert)))
         found.append(played([series(name, "0x10"), series(SILENCED, "3600x2 _x7")], expect(8, alert)))
+    away = [series(f'decant_check_ok{{{LABELS},check="{check}"}}', "0x10") for check in ("database", "ready", "live")]
+    down = series(f'probe_success{{job="site",{LABELS}}}', "0x10")
+    told = expect(
+        6, "DecantDatabase", "critical", "shop on web1: the database does not answer.", **HOST, check="database"
+    )
+    explained = (expect(6, alert) for alert in ("DecantReady", "DecantLive", "DecantDown"))
+    found.append(played([*away, down], told, *explained))
     disk = 'device="/dev/vda1",fstype="ext4",instance="web1",job="node",mountpoint="/var"'
     full = {"instance": "web1", "job": "node", "mountpoint": "/var"}
     lock, last = (f"decant_{name}_timestamp_seconds{{{LABELS}}}" for name in ("lock_since", "last_run"))
