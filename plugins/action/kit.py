@@ -44,7 +44,7 @@ class ActionModule(ActionBase):
                     **result,
                     **answer,
                     "failed": True,
-                    "msg": f"{len(stale)} files of the kit are stale: {kits.listing(stale)}. Nothing was written. Run playbooks/kit.yml "
+                    "msg": f"{len(stale)} files of the kit are stale: {', '.join(stale)}. Nothing was written. Run playbooks/kit.yml "
                     "without --check and commit what it writes.",
                 }
             return {**result, **answer}

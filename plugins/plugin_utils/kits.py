@@ -8,9 +8,11 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from . import plans
 
 RECORD = ".decant-kit.json"
 ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -29,6 +31,7 @@ OWN = {
 }
 # The unit of a release in which the release's id is what systemd puts in for %i: projects@20261122T101500Z-3f2a9c1.
 INSTANCE = "%i"
+CPUS = 2  # of an ordinary host
 
 
 @dataclass(frozen=True)
@@ -159,7 +162,6 @@ def told(v: Mapping[str, Any]) -> dict[str, Any]:
         "root": v["app_root"],
         "user": v["app_user"],
         "subdir": subdir,
-        "up": "/".join([".."] * len([part for part in subdir.split("/") if part])) or ".",
         "factory": v["app_factory"],
         "names": v.get("nginx_server_names") or [],
         "url": f"{'https' if tls else 'http'}://{name}",
@@ -178,7 +180,6 @@ def told(v: Mapping[str, Any]) -> dict[str, Any]:
         "config": v.get("kit_config_values") or {},
         "keep": v.get("release_keep"),
         "alerts": bool(v.get("health_alerts")),
-        "ipv6": bool(v.get("kit_ipv6_enabled", True)),
         "performance": {
             "paths": v.get("kit_performance_paths") or [],
             "table": v.get("kit_performance_table") or "",
@@ -190,13 +191,12 @@ def told(v: Mapping[str, Any]) -> dict[str, Any]:
 
 def host(v: Mapping[str, Any]) -> dict[str, Any]:
     """What a deploy would read of a host, for the plain units and the site: an ordinary Debian one, and %i for the release."""
-    workers = int(v.get("kit_workers") or v.get("gunicorn_workers") or 5)
-    threads = int(v.get("gunicorn_threads") or (4 if v.get("gunicorn_worker_class") == "gthread" else 1))
+    workers, threads = plans.concurrency(v, CPUS)
     return {
         "__app_release_id": INSTANCE,
         "__app_plan": {
             "plan": {
-                "workers": workers,
+                "workers": int(v.get("kit_workers") or workers),
                 "threads": threads,
                 "database": v.get("app_database"),
                 "current": "",
@@ -276,7 +276,3 @@ def read_record(text: str | None) -> dict[str, str]:
 def record_text(record: Mapping[str, str]) -> str:
     note = "Written by decant.flask's kit.yml: by these digests it knows which files a person has changed. Commit it."
     return json.dumps({"note": note, "files": dict(record)}, indent=2) + "\n"
-
-
-def listing(paths: Iterable[str]) -> str:
-    return ", ".join(sorted(paths))

@@ -198,8 +198,7 @@ def site_targets(targets: Mapping[str, Mapping[str, Any]], app: str) -> list[dic
 
 def door_targets(targets: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The doors of the exporters, for file_sd."""
-    found = []
-    for name, target in sorted(targets.items()):
-        host = f"[{target['address']}]" if ":" in target["address"] else target["address"]
-        found.append({"targets": [f"{host}:{target['port']}"], "labels": {"instance": name, "__param_module": "door"}})
-    return found
+    return [
+        {"targets": [target["door"]], "labels": {"instance": name, "__param_module": "door"}}
+        for name, target in sorted(targets.items())
+    ]

@@ -69,15 +69,21 @@ def specs() -> dict[str, dict[str, Any]]:
     return found
 
 
+def role_values(part: str, loader: Any) -> dict[str, Any]:
+    """What every role has in a file of values, untemplated.
+
+    :param part: defaults or vars.
+    """
+    paths = [role_file(role, f"{part}/main.yml") for role in (*ROLES, *VERBS)]
+    found: dict[str, Any] = {}
+    for path in filter(os.path.exists, paths):
+        found.update(loader.load_from_file(path, trusted_as_template=True) or {})
+    return found
+
+
 def everything(task_vars: Mapping[str, Any], loader: Any) -> dict[str, Any]:
     """What the templates of every role see, untemplated: defaults below the play's variables, the roles' own above them."""
-    defaults: dict[str, Any] = {}
-    own: dict[str, Any] = {}
-    for role in (*ROLES, *VERBS):
-        defaults.update(loader.load_from_file(role_file(role, "defaults/main.yml"), trusted_as_template=True) or {})
-        if os.path.exists(role_file(role, "vars/main.yml")):
-            own.update(loader.load_from_file(role_file(role, "vars/main.yml"), trusted_as_template=True) or {})
-    return {**defaults, **task_vars, **own}
+    return {**role_values("defaults", loader), **task_vars, **role_values("vars", loader)}
 
 
 def load(
@@ -89,11 +95,7 @@ def load(
     :param loader: the plugin's own data loader.
     :param names: only these; all of them without.
     """
-    defaults: dict[str, Any] = {}
-    for role in (*ROLES, *VERBS):
-        document = loader.load_from_file(role_file(role, "defaults/main.yml"), trusted_as_template=True)
-        defaults.update(document or {})
-    scope = {**defaults, **task_vars}
+    scope = {**role_values("defaults", loader), **task_vars}
     scoped = templar.copy_with_new_env(available_variables=scope)
     values = {}
     for name in specs():

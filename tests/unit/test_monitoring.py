@@ -124,8 +124,7 @@ def test_where_prometheus_comes_from():
 
 def test_what_is_read_is_what_the_hosts_have_said():
     target = {
-        "address": "192.0.2.1",
-        "port": 9443,
+        "door": "192.0.2.1:9443",
         "paths": ["node"],
         "certificates": [],
         "site": {"url": "https://192.0.2.1:443/h", "host": "x.org", "watched": True},
@@ -141,7 +140,7 @@ def test_what_is_read_is_what_the_hosts_have_said():
         "__param_module": "site a",
         "__param_hostname": "x.org",
     }
-    doors = quoting.monitoring_doors({**found, "six": {**target, "address": "2001:db8::1"}})
+    doors = quoting.monitoring_doors({**found, "six": {**target, "door": "[2001:db8::1]:9443"}})
     assert [one["targets"] for one in doors] == [["192.0.2.1:9443"], ["[2001:db8::1]:9443"]]
     assert doors[0]["labels"] == {"instance": "a", "__param_module": "door"}
 

@@ -101,6 +101,7 @@ FULL: dict[str, Any] = {
     "nginx_maintenance_allow": ["192.0.2.0/24"],
     "nginx_http_directives": "map $uri $x { default 1; }",
     "gunicorn_egress": ["192.0.2.5"],
+    "exporters_address": "2001:db8::10",
     "gunicorn_sandbox_allow": ["jit", "subprocesses"],
     "nginx_extra_directives": "add_header X-Test 1;\nlocation /x { return 204; }\n",
     "__app_host": {"state": {"ipv6": False, "systemd": 252, "certificate": {"ends": 1, "ocsp": True}}},
@@ -697,3 +698,9 @@ def test_the_servers_settings(rendered: dict[str, dict[str, str]]):
     text = rendered["minimum"]["roles/postgresql/templates/decant.conf.j2"]
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     assert lines == ["listen_addresses = '*'", "port = 5432", "password_encryption = 'scram-sha-256'"]
+
+
+def test_the_door_is_at_the_hosts_own_address(rendered: dict[str, dict[str, str]]):
+    door = "roles/exporters/templates/door.conf.j2"
+    assert "    listen [2001:db8::10]:9443 ssl http2;\n" in rendered["full"][door]
+    assert "    listen minimum:9443 ssl http2;\n" in rendered["minimum"][door]
