@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible.plugins.action import ActionBase
 from ansible_collections.decant.flask.plugins.module_utils import certificates
+from ansible_collections.decant.flask.plugins.plugin_utils.host_actions import HostAction
 
 
-class ActionModule(ActionBase):
+class ActionModule(HostAction):
     """The module's own options. Files that the host has by itself are looked at each time: their key may have changed."""
 
     TRANSFERS_FILES = False
@@ -20,5 +20,5 @@ class ActionModule(ActionBase):
         if not self._task.args.get("certificate_path") and certificates.as_wanted(self._task.args, info):
             return {**result, "changed": False, "info": info, "asked": False}
         result["asked"] = True
-        result.update(self._execute_module(module_args=self._task.args, task_vars=task_vars))
+        result.update(self.on_host(task_vars))
         return result

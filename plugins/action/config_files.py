@@ -7,10 +7,10 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from ansible.plugins.action import ActionBase
+from ansible_collections.decant.flask.plugins.plugin_utils.host_actions import HostAction
 
 
-class ActionModule(ActionBase):
+class ActionModule(HostAction):
     """The module's own options. The module decides again whenever anything differs, or was not read."""
 
     TRANSFERS_FILES = False
@@ -25,7 +25,7 @@ class ActionModule(ActionBase):
         if as_wanted(self._task.args, read):
             return {**result, "changed": False, "paths": [], "diff": [], "asked": False}
         result["asked"] = True
-        result.update(self._execute_module(module_args=self._task.args, task_vars=task_vars))
+        result.update(self.on_host(task_vars))
         return result
 
 

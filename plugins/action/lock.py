@@ -11,14 +11,14 @@ import time
 from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
-from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.decant.flask.plugins.plugin_utils import locking
+from ansible_collections.decant.flask.plugins.plugin_utils.host_actions import HostAction
 
 POLL_SECONDS = 2.0
 
 
-class ActionModule(ActionBase):
+class ActionModule(HostAction):
     """The module's own options; the identity of the run is added here."""
 
     TRANSFERS_FILES = False
@@ -30,7 +30,7 @@ class ActionModule(ActionBase):
         began, patience = time.monotonic(), int(arguments.get("wait_seconds", 0))
         while True:
             try:
-                answer = self._execute_module("decant.flask.lock", module_args=arguments, task_vars=task_vars)
+                answer = self.on_host(task_vars, arguments)
             except AnsibleConnectionFailure as error:
                 if host in arguments.get("allow_missing", []):
                     Display().warning(

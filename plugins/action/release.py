@@ -6,10 +6,10 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ansible.plugins.action import ActionBase
+from ansible_collections.decant.flask.plugins.plugin_utils.host_actions import HostAction
 
 
-class ActionModule(ActionBase):
+class ActionModule(HostAction):
     """`tar` is a path on the controller; the module sees the path of its copy on the host."""
 
     TRANSFERS_FILES = True
@@ -23,6 +23,6 @@ class ActionModule(ActionBase):
             self._transfer_file(os.fspath(arguments["tar"]), remote)
             self._fixup_perms2((folder, remote))
             arguments["tar"] = remote
-        result.update(self._execute_module("decant.flask.release", module_args=arguments, task_vars=task_vars))
+        result.update(self.on_host(task_vars, arguments))
         self._remove_tmp_path(self._connection._shell.tmpdir)
         return result

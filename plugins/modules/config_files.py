@@ -82,29 +82,7 @@ asked:
   type: bool
 """
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.decant.flask.plugins.module_utils.files import Change, FilesError
-
-
-def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "files": {"type": "list", "elements": "dict", "default": []},
-            "links": {"type": "list", "elements": "dict", "default": []},
-            "absent": {"type": "list", "elements": "str", "default": []},
-            "check": {"type": "list", "elements": "str", "default": []},
-            "apply": {"type": "list", "elements": "raw", "default": []},
-            "pending": {"type": "path", "default": ""},
-        },
-        supports_check_mode=True,
-    )
-    change = Change(module.params, module.check_mode)
-    try:
-        change.make()
-    except FilesError as error:
-        module.fail_json(msg=str(error), paths=error.paths)
-    module.exit_json(changed=change.changed, paths=change.paths, diff=change.diff)
-
+from ansible_collections.decant.flask.plugins.module_utils.on_host import main
 
 if __name__ == "__main__":
-    main()
+    main("config_files")

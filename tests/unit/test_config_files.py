@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.decant.flask.plugins.module_utils import files
-from ansible_collections.decant.flask.plugins.modules import config_files
+from ansible_collections.decant.flask.plugins.module_utils import files, on_host
 
 OWNER = pwd.getpwuid(os.getuid()).pw_name
 GROUP = grp.getgrgid(os.getgid()).gr_name
@@ -37,7 +36,7 @@ class Host:
             item.setdefault("group", GROUP)
         given = {**arguments, "_ansible_check_mode": check_mode, "_ansible_diff": True}
         with patch_module_args(given), pytest.raises(SystemExit):
-            config_files.main()
+            on_host.main("config_files")
         return json.loads(self.capsys.readouterr().out)
 
     def file(self, name: str, content: str = "new\n", **more: str) -> dict[str, str]:

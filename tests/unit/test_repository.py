@@ -17,13 +17,14 @@ import jinja2.meta
 import pytest
 import yaml
 from ansible_collections.decant.flask.plugins.filter.quoting import FilterModule
+from ansible_collections.decant.flask.plugins.module_utils import on_host
 from ansible_collections.decant.flask.plugins.plugin_utils import plans, settings
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
 MODULES = sorted(path.stem for path in (ROOT / "plugins/modules").glob("*.py"))
 # Modules that run on a host; an action without one has a module of its name that is documentation alone.
-CODE = [name for name in MODULES if "def main" in (ROOT / f"plugins/modules/{name}.py").read_text(encoding="utf-8")]
+CODE = sorted(path.stem for path in (ROOT / "plugins/module_utils/work").glob("*.py"))
 ACTIONS = sorted(path.stem for path in (ROOT / "plugins/action").glob("*.py"))
 PREFIXES = "|".join((*settings.ROLES, *settings.VERBS))
 SPECS = settings.specs()
@@ -329,22 +330,6 @@ def test_what_a_release_is_made_from_makes_another_release(name: str):
 # --- modules -------------------------------------------------------------------------------------
 
 
-class Declared(Exception):
-    """Carries what a module gives to AnsibleModule."""
-
-
-def declared(name: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    module = importlib.import_module(f"ansible_collections.decant.flask.plugins.modules.{name}")
-
-    def stop(**arguments: Any) -> None:
-        raise Declared(arguments)
-
-    monkeypatch.setattr(module, "AnsibleModule", stop)
-    with pytest.raises(Declared) as found:
-        module.main()
-    return found.value.args[0]
-
-
 def document(name: str, what: str) -> Any:
     module = importlib.import_module(f"ansible_collections.decant.flask.plugins.modules.{name}")
     found = yaml.safe_load(getattr(module, what))
@@ -367,10 +352,9 @@ def shared_options(fragments: list[str]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", CODE)
-def test_documented_options_are_the_modules(name: str, monkeypatch: pytest.MonkeyPatch):
-    arguments = declared(name, monkeypatch)
+def test_documented_options_are_the_modules(name: str):
     kept = ("type", "required", "default", "choices", "elements")
-    spec = {n: {k: v for k, v in o.items() if k in kept} for n, o in arguments["argument_spec"].items()}
+    spec = {n: {k: v for k, v in o.items() if k in kept} for n, o in on_host.code(name).ARGUMENTS.items()}
     options = {
         n: {k: v for k, v in o.items() if k in kept} for n, o in document(name, "DOCUMENTATION")["options"].items()
     }
@@ -378,16 +362,23 @@ def test_documented_options_are_the_modules(name: str, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("name", CODE)
-def test_documentation_is_complete(name: str, monkeypatch: pytest.MonkeyPatch):
+def test_documentation_is_complete(name: str):
     found = document(name, "DOCUMENTATION")
     assert found["module"] == name
     assert {"short_description", "description", "version_added", "author", "options", "attributes"} <= set(found)
     assert all(option["description"] for option in found["options"].values())
     assert {"check_mode", "diff_mode"} <= set(found["attributes"])
-    supported = declared(name, monkeypatch).get("supports_check_mode", False)
-    assert (found["attributes"]["check_mode"]["support"] == "full") is supported
+    assert found["attributes"]["check_mode"]["support"] == "full"
     for value in document(name, "RETURN").values():
         assert {"description", "returned", "type"} <= set(value)
+
+
+def test_every_module_of_a_host_goes_through_one_door():
+    """What is not packed fails on the host, and what is not routed is packed once more in every run."""
+    assert [work.__name__.rpartition(".")[2] for work in on_host.packed()] == CODE
+    for name in CODE:
+        action = ROOT / f"plugins/action/{name}.py"
+        assert action.resolve().name == "on_host.py" or "self.on_host(" in action.read_text(encoding="utf-8"), name
 
 
 @pytest.mark.parametrize("name", CODE)
@@ -430,7 +421,7 @@ def test_no_filter_is_dead(name: str):
 
 ON_HOSTS = sorted(
     str(path.relative_to(ROOT))
-    for pattern in ("plugins/modules/*.py", "plugins/module_utils/*.py", "roles/health/files/decant-probe")
+    for pattern in ("plugins/modules/*.py", "plugins/module_utils/**/*.py", "roles/health/files/decant-probe")
     for path in ROOT.glob(pattern)
 )
 
