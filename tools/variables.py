@@ -34,6 +34,7 @@ ROLES = (
     "exporters",
     "monitoring",
     "kit",
+    "readiness",
 )
 HEAD = """# Variables
 

@@ -4,18 +4,14 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Mapping
 from typing import Any
 
-from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.decant.flask.plugins.module_utils import health_page, layout
-from ansible_collections.decant.flask.plugins.plugin_utils import fleet, settings
-
-MODE = 0o600  # host names, people's names and what went wrong are nobody else's business
+from ansible_collections.decant.flask.plugins.plugin_utils import fleet, reports, settings
 
 
 class ActionModule(ActionBase):
@@ -32,13 +28,13 @@ class ActionModule(ActionBase):
         document = json.dumps(found, indent=2)
         Display().display(document if arguments.get("format") == "json" else fleet.text(found))
         if arguments.get("file") and not self._task.check_mode:
-            write(arguments["file"], f"{document}\n", "status_file")
+            reports.write(arguments["file"], f"{document}\n", "status_file")
         if arguments.get("page") and not self._task.check_mode:
             views = [
                 view(arguments["app"], host, answer, told)
                 for (host, answer), told in zip(arguments["found"].items(), found["hosts"])
             ]
-            write(arguments["page"], health_page.render_fleet(views, time.time()), "status_page")
+            reports.write(arguments["page"], health_page.render_fleet(views, time.time()), "status_page")
         result["changed"] = False
         result["drifts"] = found["drifts"]
         return result
@@ -54,15 +50,3 @@ def view(app: str, host: str, answer: Mapping[str, Any], told: Mapping[str, Any]
         else "nothing was checked there yet (health_timer_enabled)"
     )
     return {"app": app, "host": host, "error": why}
-
-
-def write(path: str, document: str, name: str) -> None:
-    """Keep the report on the controller, whole or not at all."""
-    full = os.path.abspath(os.path.expanduser(path))
-    try:
-        layout.atomic_write(full, document.encode(), MODE, os.getuid(), os.getgid())
-    except OSError as error:
-        raise AnsibleActionFail(
-            f"{name} is '{path}', and {full} cannot be written on the controller: {error.strerror}. "
-            "Name a file in a directory that is there and that you may write to."
-        ) from None

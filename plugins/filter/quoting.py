@@ -21,6 +21,7 @@ from ansible_collections.decant.flask.plugins.plugin_utils import (
     locking,
     monitoring,
     plans,
+    readiness,
     settings,
     steps,
 )
@@ -286,6 +287,11 @@ def site_ports(inputs: Mapping[str, Any]) -> list[int]:
     return edge.ports(settings.plain(inputs))
 
 
+def readiness_questions(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """What the module readiness is asked, from every input."""
+    return {**readiness.questions(settings.plain(inputs)), "refused": contract.PLACEHOLDER.pattern}
+
+
 def firewall_rules(ports: list[int], addresses: Mapping[Any, list[str]], ssh_port: int) -> list[str]:
     """The rules of nftables that let in."""
     return baseline.rules(settings.plain(ports), settings.plain(addresses), int(ssh_port))
@@ -325,6 +331,7 @@ class FilterModule:
             "probe_words": probe_words,
             "rate_zones": rate_zones,
             "release_line": release_line,
+            "readiness_questions": readiness_questions,
             "response_headers": response_headers,
             "sandbox": sandbox,
             "shuts_out": shuts_out,

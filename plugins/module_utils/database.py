@@ -53,15 +53,20 @@ def delivered(layout: Layout, user: str, release_id: str) -> Iterator[dict[str, 
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def show(layout: Layout, user: str, release_id: str) -> dict[str, Any]:
-    """What a release reads of its database and of its own migrations: now, heads, database, fingerprint. Changes nothing.
+def environment(layout: Layout, release_id: str) -> dict[str, str]:
+    """The variables in a release's .env."""
+    with open(f"{layout.release(release_id)}/{SECRETS_FILE}", encoding="utf-8") as stream:
+        return envfile.parse(stream.read())
 
-    :raises CommandError, subprocess.TimeoutExpired, OSError, ValueError: when it cannot be read.
+
+def ask(layout: Layout, user: str, release_id: str, *words: str) -> dict[str, Any]:
+    """What decant-database says to these words, run as a release would: its Python, code, environment and user.
+
+    :raises CommandError, subprocess.TimeoutExpired, OSError, ValueError: when it cannot be asked.
     """
     record = layout.manifest(release_id)
-    with open(f"{layout.release(release_id)}/{SECRETS_FILE}", encoding="utf-8") as stream:
-        env = envfile.parse(stream.read())
-    program = [f"{layout.release(release_id)}/venv/bin/python", f"{layout.root}/bin/decant-database", "show"]
+    env = environment(layout, release_id)
+    program = [f"{layout.release(release_id)}/venv/bin/python", f"{layout.root}/bin/decant-database", *words]
     with delivered(layout, user, release_id) as files:
         done = run(
             [*program, "--directory", record.get("migrate_directory", "migrations")],
@@ -72,8 +77,14 @@ def show(layout: Layout, user: str, release_id: str) -> dict[str, Any]:
         )
     found = answer(done.stdout)
     if not found:
-        raise ValueError("decant-database show printed no result")
+        raise ValueError(f"decant-database {words[0]} printed no result")
     return found
+
+
+def show(layout: Layout, user: str, release_id: str) -> dict[str, Any]:
+    """What a release reads of its database and of its own migrations: now, heads, database, fingerprint. Changes nothing; raises as
+    ask() does."""
+    return ask(layout, user, release_id, "show")
 
 
 def backups(layout: Layout) -> list[dict[str, Any]]:

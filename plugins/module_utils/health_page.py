@@ -46,7 +46,7 @@ dt{color:var(--soft);font-size:.82rem}dd{margin:0;overflow-wrap:anywhere}
 table{width:100%;border-collapse:collapse;font-size:.92rem}
 th,td{text-align:left;padding:.35rem .6rem .35rem 0;border-top:1px solid var(--line);vertical-align:top;overflow-wrap:anywhere}
 thead th{border-top:0;color:var(--soft);font-weight:500;font-size:.82rem}
-tbody th{font-weight:500}td,thead th{white-space:nowrap}td[colspan]{white-space:normal}
+tbody th{font-weight:500}td,thead th{white-space:nowrap}td[colspan],td.long{white-space:normal}
 ul{margin:0;padding-left:1.1rem}li+li{margin-top:.4rem}
 svg{display:block;width:100%;height:4rem;margin-top:.3rem}section>p{margin:0}
 .axis{display:flex;justify-content:space-between;color:var(--soft);font-size:.78rem}

@@ -8,6 +8,8 @@ import contextlib
 import fcntl
 import json
 import os
+import secrets
+import socket
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -65,6 +67,28 @@ def held(path: str, p: dict[str, Any]) -> dict[str, Any]:
     record = {**{key: p[key] for key in KEPT}, "since": found.get("since", now()) if mine else now(), "expires": end}
     atomic_write(path, (json.dumps(record, sort_keys=True) + "\n").encode(), 0o644)
     return {"taken_over": found if stale else {}}
+
+
+@contextlib.contextmanager
+def borrowed(path: str, owner: str, event: str, message: str, seconds: int) -> Iterator[dict[str, Any]]:
+    """With the lock that deploys take, for work of the host's own, for so many seconds at most. Who has it, when it is not to be had."""
+    host = socket.gethostname()
+    ours = {
+        "owner": f"{owner}@{host}",
+        "host": host,
+        "pid": os.getpid(),
+        "token": secrets.token_hex(10),
+        "controller": "",
+        "event": event,
+        "message": message,
+        "lease_seconds": seconds,
+        "stale_token": "",
+    }
+    holder = take(path, ours).get("held_by", {})
+    try:
+        yield holder
+    finally:
+        give_back(path, ours["token"])
 
 
 def give_back(path: str, token: str, whoevers: bool = False) -> dict[str, Any]:

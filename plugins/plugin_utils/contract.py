@@ -6,6 +6,7 @@ A sentence names the variable, the value seen (never a secret's), the rule, and 
 
 from __future__ import annotations
 
+import datetime
 import difflib
 import ipaddress
 import os
@@ -16,7 +17,7 @@ from typing import Any
 
 from ansible_collections.decant.flask.plugins.module_utils import envfile
 
-from . import alerts, baseline, edge, kits, monitoring, sandbox
+from . import alerts, baseline, edge, kits, monitoring, readiness, sandbox
 from .settings import COMMAND_LINE, ROLES, VERBS
 from .steps import HOOKS, hook_paths, share
 
@@ -655,5 +656,7 @@ def problems(
         found += monitoring.problems(v, list(needs), place)
     if "kit" in needs:
         found += kits.problems(v)
+    if "readiness" in needs:
+        found += readiness.problems(v, hosts, datetime.date.today())
     found += fleet(v, place, hosts)
     return found

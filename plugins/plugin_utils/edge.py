@@ -106,6 +106,10 @@ def file_problem(name: str, path: str, on_host: bool, place: str) -> list[str]:
     """Why a certificate or key of the inventory cannot be used."""
     if not path:
         return [f"{name} is missing, and nginx_tls: files needs it. Write a path, for example 'tls/fullchain.pem'."]
+    if "\n" in path or "-----BEGIN" in path:  # a key must not be printed
+        return [
+            f"{name} holds the file's content. Write its path, for example 'tls/privkey.pem'; its value is not shown here."
+        ]
     if on_host:
         if not re.fullmatch(r"/[A-Za-z0-9_./-]+", path):
             return [f"{name} is '{path}'. With nginx_tls_files_on_host write an absolute path of the host."]

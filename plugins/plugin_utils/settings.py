@@ -30,6 +30,7 @@ VERBS = (
     "exporters",
     "monitoring",
     "kit",
+    "readiness",
 )  # roles of the other playbooks
 COMMAND_LINE = (
     "release_id",

@@ -102,6 +102,9 @@ def test_a_certificate_needs_both_files(tmp_path: Path):
     (tmp_path / "a.pem").write_text("")
     said = found(str(tmp_path), nginx_tls="files", nginx_tls_certificate="a.pem", nginx_tls_key="b.pem")
     assert len(said) == 1 and f"{tmp_path}/b.pem" in said[0]
+    key = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMG\n-----END PRIVATE KEY-----\n"
+    said = found(str(tmp_path), nginx_tls="files", nginx_tls_certificate=key, nginx_tls_key=key)
+    assert len(said) == 2 and "holds the file's content" in said[1] and "MIGH" not in " ".join(said)
     given = {"nginx_tls_certificate": "/etc/a.pem", "nginx_tls_key": "b.pem", "nginx_tls_files_on_host": True}
     assert len(found(nginx_tls="files", **given)) == 1, "a path on the host is absolute"
 

@@ -8,7 +8,6 @@ import json
 import os
 import subprocess
 import sys
-import types
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -429,11 +428,11 @@ def test_healing_and_deploys_keep_out_of_each_others_way(healing: Any, tmp_path:
     write = healing.lease.atomic_write
     monkeypatch.setattr(healing.lease, "atomic_write", lambda p, d, m: write(p, d, m, os.getuid(), os.getgid()))
     place = tmp_path / "run/shop.lock"
-    layout = types.SimpleNamespace(lock_file=str(place))
-    with healing.alone(layout, 60) as first:
-        assert first and json.loads(place.read_text())["event"] == "heal"
-        with healing.alone(layout, 60) as second:
-            assert not second
+    words = (str(place), "decant-health", "heal", "the host heals itself", 60)
+    with healing.lease.borrowed(*words) as holder:
+        assert not holder and json.loads(place.read_text())["event"] == "heal"
+        with healing.lease.borrowed(*words) as other:
+            assert other["owner"].startswith("decant-health@")
         assert place.exists()
     assert not place.exists()
 

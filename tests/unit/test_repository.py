@@ -136,7 +136,7 @@ def test_every_role_builds_on_app(role: str):
     """But for the database's, whose hosts get neither the backend's user nor its directories, and for what sets a flag or is the host's."""
     wanted = (
         []
-        if role in ("postgresql", "maintenance", "silence", "baseline", "exporters", "monitoring", "kit")
+        if role in ("postgresql", "maintenance", "silence", "baseline", "exporters", "monitoring", "kit", "readiness")
         else [{"role": "decant.flask.app"}]
     )
     assert load(f"roles/{role}/meta/main.yml")["dependencies"] == wanted

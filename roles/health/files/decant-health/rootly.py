@@ -6,15 +6,11 @@ A check, which runs as the backend's user, leaves word in its state directory; w
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import secrets
 import signal
-import socket
 import sys
 import time
-from collections.abc import Iterator
 
 from ansible_collections.decant.flask.plugins.module_utils import database, envfile, lease, readers, switching
 from ansible_collections.decant.flask.plugins.module_utils.host import CommandError, run, secret_values, systemctl
@@ -132,27 +128,6 @@ def go_back(layout: Layout, release: str, previous: str, drain_seconds: float, c
     systemctl("reset-failed", layout.service_unit(release), check=False)
 
 
-@contextlib.contextmanager
-def alone(layout: Layout, seconds: int) -> Iterator[bool]:
-    """With the lock that deploys take, for so long at most; False while one of them has it."""
-    ours = {
-        "owner": f"decant-health@{socket.gethostname()}",
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "token": secrets.token_hex(10),
-        "controller": "",
-        "event": "heal",
-        "message": "the host heals itself",
-        "lease_seconds": seconds + LEASE_MORE,
-        "stale_token": "",
-    }
-    free = not lease.take(layout.lock_file, ours).get("held_by")
-    try:
-        yield free
-    finally:
-        lease.give_back(layout.lock_file, ours["token"])
-
-
 def heal(path: str) -> int:
     """Restart the instance, or switch back: as often as the inventory allows, and never while a deploy runs."""
     root = Root(path)
@@ -160,8 +135,9 @@ def heal(path: str) -> int:
     if not wish:
         return 0
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the unit took too long: give the lock back
-    with alone(root.layout, root.config["heal_seconds"]) as free:
-        return healed(root, wish) if free else 0
+    seconds = root.config["heal_seconds"] + LEASE_MORE
+    with lease.borrowed(root.layout.lock_file, "decant-health", "heal", "the host heals itself", seconds) as holder:
+        return 0 if holder else healed(root, wish)
 
 
 def healed(root: Root, wish: dict) -> int:

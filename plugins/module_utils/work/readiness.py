@@ -1,0 +1,311 @@
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What a review of production asks of a host: facts that are read, and drills that try what is only needed on a bad day.
+
+A drill takes the lock that deploys take, gets no traffic, and leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import json
+import os
+import pwd
+import re
+import stat
+import subprocess
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.decant.flask.plugins.module_utils import database, drills, edge_answers, envfile, lease
+from ansible_collections.decant.flask.plugins.module_utils.host import (
+    CommandError,
+    active_instances,
+    run,
+    secret_values,
+    systemctl,
+    unit_properties,
+)
+from ansible_collections.decant.flask.plugins.module_utils.layout import (
+    SECRETS_FILE,
+    Layout,
+    file_digest,
+    seconds_since,
+)
+from ansible_collections.decant.flask.plugins.module_utils.readers import last_words, migrates
+from ansible_collections.decant.flask.plugins.module_utils.work import status
+
+SHOWN = 5  # paths that a sentence names
+SECRET_KEY = "SECRET_KEY"  # a name, and no key
+
+
+# --- the running process -------------------------------------------------------------------------
+
+
+def workers(layout: Layout, release_id: str) -> list[int]:
+    """Process ids of the serving instance: the master first, then its workers."""
+    main = int(unit_properties(layout.service_unit(release_id), "MainPID").get("MainPID") or 0)
+    if not main:
+        return []
+    found = [main]
+    try:
+        with open(f"/proc/{main}/task/{main}/children", encoding="utf-8") as stream:
+            found += [int(word) for word in stream.read().split()]
+    except OSError:
+        pass
+    return found
+
+
+def environ(pid: int) -> dict[str, str]:
+    """The environment that a process was started with."""
+    with open(f"/proc/{pid}/environ", "rb") as stream:
+        pairs = [part.split(b"=", 1) for part in stream.read().split(b"\0") if b"=" in part]
+    return {name.decode(errors="replace"): value.decode(errors="replace") for name, value in pairs}
+
+
+def process(layout: Layout, release_id: str, user: str) -> dict[str, Any]:
+    """What the serving processes are: whose, with which environment, and what a worker said of the app when it had loaded it."""
+    pids = workers(layout, release_id)
+    if not pids:
+        return {"pid": 0}
+    wanted = database.environment(layout, release_id)
+    actual = environ(pids[-1])
+    invocation = unit_properties(layout.service_unit(release_id), "InvocationID").get("InvocationID", "")
+    words = ["journalctl", "--no-pager", "--output=cat", f"_SYSTEMD_INVOCATION_ID={invocation}"]
+    told = database.served(run([*words, "--grep=^decant-database: serves "], check=False).stdout)
+    return {
+        "pid": pids[-1],
+        "uids": sorted({os.stat(f"/proc/{pid}").st_uid for pid in pids}),
+        "expected_uid": pwd.getpwnam(user).pw_uid,
+        "differs": sorted(name for name, value in wanted.items() if actual.get(name) != value),
+        "told": told,
+    }
+
+
+def neighbours(layout: Layout) -> list[str]:
+    """Other backends of this host that sign with the same SECRET_KEY."""
+
+    def key(of: Layout) -> str:
+        release_id = of.current_id()
+        values = dict(of.secrets_of(release_id)) if release_id else {}
+        with contextlib.suppress(OSError, ValueError):
+            values.update(database.environment(of, release_id))
+        return values.get(SECRET_KEY, "")
+
+    own, found = key(layout), []
+    for path in sorted(glob.glob("/etc/decant/health/*.json")):
+        config = status.read_object(path) or {}
+        name, root = str(config.get("app") or ""), str(config.get("root") or "")
+        if own and name and root and name != layout.name and key(Layout(name, root)) == own:
+            found.append(name)
+    return found
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+def wrong_modes(layout: Layout, release_id: str, user: str) -> list[str]:
+    """Files whose mode or owner lets somebody do what nobody but root should; a sentence each."""
+    found = []
+    folder = layout.release(release_id)
+    venv = os.path.realpath(f"{folder}/venv")
+    for top in (f"{folder}/src", venv):
+        for place, folders, files in os.walk(top):
+            for name in (*folders, *files):
+                entry = os.lstat(f"{place}/{name}")
+                if stat.S_ISLNK(entry.st_mode):
+                    continue
+                if entry.st_uid != 0 or entry.st_mode & 0o022:
+                    found.append(f"{place}/{name} may be written by others than root")
+    private = [f"{folder}/{SECRETS_FILE}", f"/etc/decant/health/{layout.name}.receivers.json"]
+    private += layout.credentials(release_id).values()
+    private += glob.glob(f"{layout.root}/backups/*.sqlite3") + glob.glob(f"{layout.root}/backups/*.dump")
+    private += [path for path in glob.glob(f"{layout.root}/shared/*") if os.path.isfile(path)]
+    for path in private:
+        if os.path.lexists(path) and os.lstat(path).st_mode & 0o007:
+            found.append(f"{path} may be read by everybody (mode {stat.S_IMODE(os.lstat(path).st_mode):04o})")
+    return [*found[:SHOWN], *([f"and {len(found) - SHOWN} more"] if len(found) > SHOWN else [])]
+
+
+# --- the host ------------------------------------------------------------------------------------
+
+
+def sandbox(unit: str) -> float | None:
+    """systemd's own score of a unit's exposure, 0 the best and 10 the worst; None when it gives none."""
+    found = re.search(
+        r"exposure level for \S+: ([\d.]+)",
+        run(["systemd-analyze", "security", "--no-pager", unit], check=False).stdout,
+    )
+    return float(found.group(1)) if found else None
+
+
+def disks(paths: list[str]) -> list[dict[str, Any]]:
+    """Free bytes and inodes, in percent, of each file system that holds one of the paths; the first of its paths names it."""
+    found: dict[int, dict[str, Any]] = {}
+    for path in paths:
+        if os.path.exists(path):
+            now = os.statvfs(path)
+            inodes = 100 * now.f_favail / now.f_files if now.f_files else 100.0
+            found.setdefault(
+                os.stat(path).st_dev,
+                {"path": path, "bytes": 100 * now.f_bavail / max(1, now.f_blocks), "inodes": inodes},
+            )
+    return list(found.values())
+
+
+def clock(controller: float) -> dict[str, Any]:
+    """How far this host's clock is from the controller's, and whether something keeps it right."""
+    done = run(["timedatectl", "show", "--property=NTPSynchronized", "--value"], check=False).stdout.strip()
+    return {
+        "ahead": time.time() - controller,
+        "synchronised": done == "yes",
+        "container": run(["systemd-detect-virt", "--container", "--quiet"], check=False).returncode == 0,
+    }
+
+
+def boot(layout: Layout) -> dict[str, Any]:
+    """Whether a reboot would bring back what there is now."""
+    units = ["nginx.service", f"{layout.name}.target", f"{layout.name}-health.timer", f"{layout.name}-backup.timer"]
+    there = [
+        unit for unit in units if systemctl("show", "--property=LoadState", "--value", unit, check=False) == "loaded"
+    ]
+    return {
+        "disabled": [unit for unit in there if systemctl("is-enabled", unit, check=False) not in ("enabled", "static")],
+        "required": os.path.exists("/run/reboot-required"),
+    }
+
+
+def updates() -> dict[str, Any]:
+    """Packages with a known security update, and how old what apt knows is, in seconds; None when it knows nothing."""
+    lists = glob.glob("/var/lib/apt/lists/*_Packages*")
+    stamps = [
+        os.path.getmtime(path)
+        for path in (*lists, "/var/lib/apt/periodic/update-success-stamp", "/var/lib/apt/lists")
+        if os.path.exists(path)
+    ]
+    done = run(["apt-get", "--simulate", "--quiet", "--option=Debug::NoLocking=1", "upgrade"], check=False)
+    pending = re.findall(r"^Inst (\S+) .*\(\S+ [^)]*security[^)]*\)", done.stdout, re.MULTILINE | re.IGNORECASE)
+    return {
+        "pending": pending,
+        "age": time.time() - max(stamps) if lists else None,
+        "error": last_words(done.stdout) if done.returncode else "",
+    }
+
+
+# --- all of it -----------------------------------------------------------------------------------
+
+
+def configuration(layout: Layout, p: dict[str, Any], release_id: str) -> dict[str, Any]:
+    """The app's configuration, as its release's environment makes it; `error` when it cannot be loaded."""
+    try:
+        words = ["--keys", ",".join(p["keys"]), "--refused", p["refused"]]
+        return database.ask(layout, p["user"], release_id, "inspect", *words)
+    except CommandError as error:
+        return {"error": last_words(error.output)}
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        return {"error": str(error)}
+
+
+def backups(layout: Layout) -> dict[str, Any]:
+    """The newest backup: its record, its age in seconds, and whether its file is what the record says."""
+    records = database.backups(layout)
+    if not records:
+        return {"id": "", "timer": systemctl("is-active", f"{layout.name}-backup.timer", check=False) == "active"}
+    newest = records[-1]
+    path = f"{layout.root}/backups/{newest.get('file', '')}"
+    return {
+        "id": newest["id"],
+        "age": seconds_since(str(newest.get("at", ""))),
+        "intact": os.path.isfile(path) and file_digest(path) == newest.get("sha256"),
+        "bytes": newest.get("bytes", 0),
+        "timer": systemctl("is-active", f"{layout.name}-backup.timer", check=False) == "active",
+    }
+
+
+def told(drill: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What a drill found, or why it could not be held."""
+    try:
+        return drill()
+    except CommandError as error:
+        return {"error": last_words(error.output)}
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        return {"error": str(error)}
+
+
+def held(layout: Layout, p: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+    """The drills, one after the other, while no deploy can begin; `held_by` says who kept them from being held."""
+    release_id = found["status"]["id"]
+    with lease.borrowed(
+        layout.lock_file, "decant-readiness", "drill", "a readiness review holds its drills", p["drill_seconds"]
+    ) as holder:
+        if holder:
+            return {"held_by": str(holder.get("owner") or "somebody")}
+        return {
+            "restore": told(lambda: drills.restore(layout, p["user"], release_id, found["backup"]["id"])),
+            "rollback": told(lambda: drills.rollback(layout, p["user"], release_id)),
+            "outage": told(lambda: drills.outage(layout, release_id, p["health_url"], p["host_header"])),
+            "alerts": told(lambda: drills.alerts(layout, release_id)),
+        }
+
+
+def review(p: dict[str, Any]) -> dict[str, Any]:
+    """All facts; the drills among them when they are asked for."""
+    layout = Layout(p["name"], p["root"])
+    now = status.read_status(
+        {"name": p["name"], "root": p["root"], "user": p["user"], "schema": p["schema"], "history": 0}
+    )
+    found: dict[str, Any] = {"status": now, "clock": clock(p["controller_time"])}
+    release_id = now["id"]
+    if not release_id:
+        return found
+    found.update(
+        process=process(layout, release_id, p["user"]),
+        migration={
+            key: layout.manifest(release_id).get("migration", {}).get(key, "") for key in ("database", "fingerprint")
+        },
+        config=configuration(layout, p, release_id),
+        neighbours=neighbours(layout),
+        modes=wrong_modes(layout, release_id, p["user"]),
+        sandbox=sandbox(layout.service_unit(release_id)),
+        edge=edge_answers.ask(p["server_name"], p["health_url"], p["listen_port"], p["tls_port"]),
+        backup=backups(layout),
+        disks=disks(
+            [
+                layout.root,
+                *(f"{layout.root}/{place}" for place in ("shared", "backups", "backups/incoming")),
+                "/var/log",
+            ]
+        ),
+        boot=boot(layout),
+        updates=updates(),
+        migrates=migrates(layout, release_id),
+        instances=active_instances(layout),
+    )
+    found["drills"] = held(layout, p, found) if p["drills"] else {}
+    text = envfile.mask(json.dumps(found), secret_values(layout, release_id))
+    return json.loads(text)
+
+
+ARGUMENTS = {
+    "name": {"type": "str", "required": True},
+    "root": {"type": "path", "required": True},
+    "user": {"type": "str", "required": True},
+    "schema": {"type": "bool", "default": True},
+    "keys": {"type": "list", "elements": "str", "default": [], "no_log": False},
+    "refused": {"type": "str", "default": ""},
+    "server_name": {"type": "str", "required": True},
+    "health_url": {"type": "str", "required": True},
+    "host_header": {"type": "str", "default": ""},
+    "listen_port": {"type": "int", "default": 80},
+    "tls_port": {"type": "int", "default": 0},
+    "controller_time": {"type": "float", "required": True},
+    "drills": {"type": "bool", "default": True},
+    "drill_seconds": {"type": "int", "default": 300},
+}
+
+
+def main(module: AnsibleModule) -> None:
+    p = {**module.params, "drills": module.params["drills"] and not module.check_mode}
+    module.exit_json(changed=False, review=review(p))
