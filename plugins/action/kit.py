@@ -11,7 +11,9 @@ from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
 from ansible.utils.display import Display
 from ansible_collections.decant.flask.plugins.module_utils import layout
-from ansible_collections.decant.flask.plugins.plugin_utils import kits, settings
+from ansible_collections.decant.flask.plugins.module_utils.requirements_txt import RequirementsError
+from ansible_collections.decant.flask.plugins.plugin_utils import kits, locks, settings
+from ansible_collections.decant.flask.plugins.plugin_utils.sources import SourceError
 
 
 class ActionModule(ActionBase):
@@ -25,7 +27,11 @@ class ActionModule(ActionBase):
         dest, overwrite = str(self._task.args["dest"]), bool(self._task.args.get("overwrite"))
         values = settings.load(task_vars or {}, self._templar, self._loader)
         wanted_files = kits.files(values)
-        wanted = self.rendered(values, wanted_files, task_vars or {})
+        try:
+            lock = locks.describe(kits.Code(os.path.join(dest, str(values.get("app_subdir") or ""))), values, "")
+        except (SourceError, RequirementsError) as error:
+            raise AnsibleActionFail(f"{error} Nothing was written.") from None
+        wanted = self.rendered(values, lock, wanted_files, task_vars or {})
         record = kits.read_record(read(f"{dest}/{kits.RECORD}"))
         there = {path: read(f"{dest}/{path}") for path in {*wanted, *record}}
         decision = kits.decide(wanted, there, record, overwrite)
@@ -64,13 +70,18 @@ class ActionModule(ActionBase):
             ) from None
         return {**result, **answer}
 
-    def rendered(self, values: dict[str, Any], files: list[kits.File], task_vars: dict[str, Any]) -> dict[str, str]:
+    def rendered(
+        self, values: dict[str, Any], lock: dict[str, Any], files: list[kits.File], task_vars: dict[str, Any]
+    ) -> dict[str, str]:
         """Path to text. The roles' own templates see what they see in a deploy, but for what a host would say."""
-        scope = {**settings.everything(task_vars, self._loader), **kits.host(values), "kit": kits.told(values)}
+        scope = {**settings.everything(task_vars, self._loader), **kits.host(values), "kit": kits.told(values, lock)}
         templar = self._templar.copy_with_new_env(available_variables=scope)
         found = {}
         for one in files:
             place = settings.collection_file(one.template)
+            if not one.template.endswith(".j2"):
+                found[one.path] = place.read_text(encoding="utf-8")
+                continue
             found[one.path] = str(
                 templar.template(trust_as_template(f"{{{{ lookup('ansible.builtin.template', '{place}') }}}}"))
             )

@@ -8,8 +8,10 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+import shlex
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from . import plans
@@ -32,11 +34,17 @@ OWN = {
 # The unit of a release in which the release's id is what systemd puts in for %i: projects@20261122T101500Z-3f2a9c1.
 INSTANCE = "%i"
 CPUS = 2  # of an ordinary host
+# pip has no word for the dependencies of a project without the project, which a deploy does not install either.
+PYPROJECT = 'import tomllib; found = tomllib.load(open("pyproject.toml", "rb"))["project"]; print(%s, sep="\\n")'
+# A database that answers nobody: a backend that starts does not ask it.
+UNASKED = "backend:of-the-tests@127.0.0.1:5432/backend"
+# The empty one that the workflow's service brings.
+MEASURED = {"user": "performance", "password": "performance", "database": "performance"}
 
 
 @dataclass(frozen=True)
 class File:
-    """A file of the kit: its template in the collection, and its path in the backend's repository."""
+    """A file of the kit: its template in the collection, or a program that is copied as it is, and its path in the backend's repository."""
 
     template: str
     path: str
@@ -71,6 +79,9 @@ def files(v: Mapping[str, Any]) -> list[File]:
         File("roles/gunicorn/templates/socket.j2", f"deploy/{app}@.socket"),
         File("roles/gunicorn/templates/gunicorn.conf.py.j2", "deploy/gunicorn.conf.py"),
         File("roles/nginx/templates/site.conf.j2", f"deploy/nginx-{app}.conf"),
+        # What the unit's gate runs, and what gunicorn.conf.py names the served database with.
+        File("roles/health/files/decant-probe", "deploy/bin/decant-probe", 0o755),
+        File("roles/migrate/files/decant-database", "deploy/bin/decant-database", 0o755),
         File("templates/kit/health.py.j2", "deploy/health.py"),
         File("templates/kit/test_production_config.py.j2", inside(subdir, "tests/test_production_config.py")),
         File("templates/kit/releases.md.j2", "docs/releases/README.md"),
@@ -150,11 +161,63 @@ def environment(v: Mapping[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def told(v: Mapping[str, Any]) -> dict[str, Any]:
-    """What the kit's own templates are told, under the name `kit`."""
+class Code(Mapping[str, bytes]):
+    """The files of a checkout's code, each read when it is asked for: path -> content, as locks.describe() wants them."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = Path(folder)
+
+    def __getitem__(self, path: str) -> bytes:
+        try:
+            return (self.folder / path).read_bytes()
+        except OSError:
+            raise KeyError(path) from None
+
+    def __iter__(self) -> Iterator[str]:
+        return (str(path.relative_to(self.folder)) for path in self.folder.rglob("*") if path.is_file())
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def install(lock: Mapping[str, Any]) -> list[str]:
+    """Commands for a shell in the code's directory that install what a deploy installs, into the environment that is active.
+
+    What is added has a run of its own, as in a deploy: pip checks hashes for all or none.
+    """
+    pip = "python -m pip install"
+    if lock["mode"] == "uv":
+        extras = "".join(f" --extra {shlex.quote(name)}" for name in lock["extras"])
+        export = f"uv export --quiet --frozen --no-dev --no-emit-project{extras}"
+        found = [f"{pip} uv", f"{export} | {pip} -r /dev/stdin"]
+    elif lock["mode"] == "pyproject":
+        lists = [
+            'found["dependencies"]',
+            *(f'found["optional-dependencies"][{json.dumps(name)}]' for name in lock["extras"]),
+        ]
+        words = PYPROJECT % ", ".join(f"*{one}" for one in lists)
+        found = [f"python -c {shlex.quote(words)} | {pip} -r /dev/stdin"]
+    else:
+        found = [f"{pip} {' '.join(f'-r {shlex.quote(path)}' for path in lock['paths'])}"]
+    return [*found, *([f"{pip} {' '.join(map(shlex.quote, lock['additions']))}"] if lock["additions"] else [])]
+
+
+def told(v: Mapping[str, Any], lock: Mapping[str, Any]) -> dict[str, Any]:
+    """What the kit's own templates are told, under the name `kit`.
+
+    :param lock: what the code wants installed, by locks.describe().
+    """
     tls = str(v.get("nginx_tls") or "off") not in ("off", "False")
     name, subdir = str((v.get("nginx_server_names") or [v["app_name"]])[0]), str(v.get("app_subdir") or "")
+    database = str(v.get("app_database") or "sqlite")
+    scheme = f"postgresql+{lock['driver']}" if lock["driver"] else "postgresql"
     rows = environment(v)
+    if database == "postgresql":
+        for row in rows:
+            if row["name"] == "DATABASE_URL":
+                row["example"] = (
+                    row["example"] or f"{scheme}://{v['app_name']}:PASSWORD@db.example.org:5432/{v['app_name']}"
+                )
     cors = str(v.get("kit_cors_variable") or "")
     origins = str((v.get("app_env") or {}).get(cors, ""))
     return {
@@ -171,7 +234,12 @@ def told(v: Mapping[str, Any]) -> dict[str, Any]:
         "ready": str(v.get("kit_ready_path") or ""),
         "migrates": bool(v.get("migrate_enabled", True)),
         "migrations": str(v.get("migrate_directory") or "migrations"),
-        "database": str(v.get("app_database") or "sqlite"),
+        "database": database,
+        "scheme": scheme,
+        "unasked": f"{scheme}://{UNASKED}",
+        "measured": MEASURED,
+        "install": install(lock),
+        "shared": [[path, inside(subdir, path)] for path in v.get("app_shared_paths") or []],
         "variables": rows,
         "required": [row["name"] for row in rows if row["required"]],
         "cors": cors,

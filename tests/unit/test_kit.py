@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.decant.flask.plugins.plugin_utils import kits
+from ansible_collections.decant.flask.plugins.plugin_utils import kits, locks
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -45,6 +46,27 @@ INPUTS: dict[str, Any] = {
         "updated_at": "2026-01-01 00:00:00",
     },
 }
+# The other shape: an object at module level, pyproject.toml, PostgreSQL. bin/test kit puts it on hosts.
+OTHER: dict[str, Any] = {
+    "app_name": "shop",
+    "app_subdir": "",
+    "app_factory": "wsgi:app",
+    "app_database": "postgresql",
+    "app_env": {"NOTES_TITLE": "Shop"},
+    "postgresql_host": "db.example.org",
+    "postgresql_password": SECRET,
+    "health_path": "/healthz",
+    "health_ready_path": "",
+    "nginx_server_names": ["shop.example.org"],
+    "venv_extra_packages": ["psycopg[binary]==3.3.9"],
+    "kit_variables": {"NOTES_TITLE": {"purpose": "Title of the page."}},
+    "kit_cors_variable": "",
+    "kit_log_level_variable": "",
+    "kit_config_values": {"MAX_CONTENT_LENGTH": 5 * 1024 * 1024},
+    "kit_performance_paths": ["/notes"],
+    "kit_performance_table": "notes",
+    "kit_performance_row": {"text": "note {n}"},
+}
 
 
 def kit(place: Path, *arguments: str, **changes: Any) -> subprocess.CompletedProcess[str]:
@@ -67,16 +89,22 @@ def one_line(done: subprocess.CompletedProcess[str]) -> str:
     return " ".join(done.stdout.split())
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the backend, into which the kit was written once."""
-    found = tmp_path_factory.mktemp("kit")
-    shutil.copytree(
-        ROOT / "examples/backend", found / "backend", ignore=shutil.ignore_patterns("__pycache__", "instance")
-    )
-    done = kit(found)
+def written(found: Path, source: str, **changes: Any) -> Path:
+    """A folder with a backend, into which the kit was written once."""
+    shutil.copytree(ROOT / source, found / "backend", ignore=shutil.ignore_patterns("__pycache__", "instance"))
+    done = kit(found, **changes)
     assert done.returncode == 0 and "changed=1" in done.stdout, done.stdout + done.stderr
     return found
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return written(tmp_path_factory.mktemp("kit"), "examples/backend")
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return written(tmp_path_factory.mktemp("other"), "molecule/alternative/backend", **OTHER)
 
 
 def tree(place: Path) -> dict[str, bytes]:
@@ -220,13 +248,87 @@ def test_another_shape_of_a_backend():
         "app_env": {},
         "app_secrets": {},
     }
-    found = kits.told(v)
+    found = kits.told(v, {"mode": "requirements", "paths": ["requirements.txt"], "additions": [], "driver": "psycopg"})
     assert found["url"] == "https://shop.example.org" and found["subdir"] == "" and found["origins"] == []
     rows = {row["name"]: row for row in found["variables"]}
     assert (
         rows["DATABASE_URL"]["secret"] and rows["SECRET_KEY"]["required"] and rows["FLASK_APP"]["example"] == "wsgi:app"
     )
     assert "tests/test_production_config.py" in {one.path for one in kits.files(v)}
+
+
+def test_the_example_environment_says_what_a_secret_looks_like(place: Path, other: Path):
+    own = text(other, "deploy/env.example")
+    assert "# For example: postgresql+psycopg://shop:PASSWORD@db.example.org:5432/shop\nDATABASE_URL=\n" in own
+    assert "# For example: openssl rand -hex 32\nSECRET_KEY=\n" in own
+    assert 'DATABASE_URL="sqlite:////srv/projects/shared/projects.db"\n' in text(place, "deploy/env.example")
+
+
+def test_programs_are_copied_as_they_are(place: Path):
+    for name, source in (("decant-probe", "health"), ("decant-database", "migrate")):
+        copy = place / "backend/deploy/bin" / name
+        assert copy.read_bytes() == (ROOT / "roles" / source / "files" / name).read_bytes() and os.access(copy, os.X_OK)
+
+
+# --- what is installed ---------------------------------------------------------------------------
+
+VENV = {"venv_requirements": [], "venv_extras": [], "venv_extra_packages": [], "venv_installer": "uv"}
+VENV |= {"venv_gunicorn_version": "27.0.1", "gunicorn_worker_class": "gthread"}
+ADDED = "python -m pip install gunicorn==27.0.1"
+PROJECT = "[project]\nname='x'\ndependencies=['a==1', 'b[c]==2']\n[project.optional-dependencies]\ncache=['d==3']\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "changes", "wanted"),
+    [
+        ({"requirements.txt": "a==1"}, {}, ["python -m pip install -r requirements.txt", ADDED]),
+        ({"requirements.txt": "gunicorn==1"}, {}, ["python -m pip install -r requirements.txt"]),
+        (
+            {"r/one.txt": "-r two.txt", "r/two.txt": "gunicorn==1"},
+            {"venv_requirements": ["r/one.txt"], "venv_extra_packages": ["e[f]==4"]},
+            ["python -m pip install -r r/one.txt", "python -m pip install 'e[f]==4'"],
+        ),
+        (
+            {"pyproject.toml": PROJECT, "uv.lock": ""},
+            {"venv_extras": ["cache"]},
+            [
+                "python -m pip install uv",
+                "uv export --quiet --frozen --no-dev --no-emit-project --extra cache | python -m pip install -r /dev/stdin",
+                ADDED,
+            ],
+        ),
+    ],
+)
+def test_what_a_deploy_installs(tmp_path: Path, files: dict[str, str], changes: dict[str, Any], wanted: list[str]):
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
+    assert kits.install(locks.describe(kits.Code(str(tmp_path)), {**VENV, **changes}, "")) == wanted
+
+
+@pytest.mark.parametrize(("extras", "wanted"), [([], "a==1\nb[c]==2\n"), (["cache"], "a==1\nb[c]==2\nd==3\n")])
+def test_dependencies_of_a_pyproject_are_read_by_a_shell(tmp_path: Path, extras: list[str], wanted: str):
+    (tmp_path / "pyproject.toml").write_text(PROJECT)
+    lock = locks.describe(kits.Code(str(tmp_path)), {**VENV, "venv_extras": extras}, "")
+    reader, _, installer = kits.install(lock)[0].partition(" | ")
+    assert installer == "python -m pip install -r /dev/stdin"
+    done = subprocess.run(
+        ["bash", "-c", reader],
+        cwd=tmp_path,
+        env={"PATH": f"{BIN}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == (wanted, "")
+
+
+def test_code_that_says_nothing_of_what_to_install_is_refused(tmp_path: Path):
+    (tmp_path / "backend/api").mkdir(parents=True)
+    done = kit(tmp_path)
+    assert done.returncode != 0
+    assert "neither requirements.txt nor pyproject.toml" in one_line(done) and "Nothing was written." in one_line(done)
+    assert tree(tmp_path) == {}
 
 
 # --- what it has written works -------------------------------------------------------------------
@@ -261,20 +363,44 @@ def test_the_backends_tests_pass_with_the_kits_among_them(place: Path):
     assert "test_performance.py" in done.stdout and "1 skipped" in done.stdout
 
 
+def broken(folder: Path, where: Path, path: str, old: str, new: str, which: str) -> subprocess.CompletedProcess[str]:
+    """The configuration's tests of this name in a copy in which something is broken."""
+    shutil.copytree(folder, where, ignore=shutil.ignore_patterns("__pycache__"))
+    source = (where / path).read_text()
+    assert source.count(old) == 1, f"{path} has no such line any more"
+    (where / path).write_text(source.replace(old, new))
+    return run_tests(where, "tests/test_production_config.py", "-k", which)
+
+
 @pytest.mark.parametrize("what", BROKEN)
 def test_a_broken_configuration_is_seen(place: Path, tmp_path: Path, what: str):
-    path, old, new, which = BROKEN[what]
-    shutil.copytree(place / CODE, tmp_path / "api", ignore=shutil.ignore_patterns("__pycache__"))
-    source = (tmp_path / "api" / path).read_text()
-    assert source.count(old) == 1, f"{path} has no such line any more"
-    (tmp_path / "api" / path).write_text(source.replace(old, new))
-    done = run_tests(tmp_path / "api", "tests/test_production_config.py", "-k", which)
+    done = broken(place / CODE, tmp_path / "api", *BROKEN[what])
     assert done.returncode == 1 and " failed" in done.stdout, done.stdout[-3000:]
 
 
+LINE = 'app.config["SECRET_KEY"] = secret_key()\n'
+BROKEN_OTHER = {
+    "debug": (LINE, f'{LINE}app.config["DEBUG"] = True\n', "debug"),
+    "known key": ("if key in KNOWN_KEYS:", "if False:", "everybody_knows and changeme"),
+    "fixed key": ("    return key\n", '    return "0" * 40\n', "key_comes_from"),
+    "relative database": ("""not (url.database or "").startswith("/")""", "False", "not_absolute and relative"),
+    "other database": ('return os.environ["DATABASE_URL"]', 'return "sqlite:////var/tmp/x.db"', "database_is_the_environments"),
+    "log file": (LINE, f"{LINE}from logging import FileHandler\napp.logger.addHandler(FileHandler('/dev/null'))\n", "standard_error"),
+    "limit": ("5 * 1024 * 1024", "6 * 1024 * 1024", "inventory_asks"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", BROKEN_OTHER)
+def test_a_broken_configuration_of_the_other_shape_is_seen(other: Path, tmp_path: Path, what: str):
+    done = broken(other / "backend", tmp_path / "copy", "wsgi.py", *BROKEN_OTHER[what])
+    assert done.returncode == 1 and "1 failed" in done.stdout, done.stdout[-3000:]
+
+
 def test_the_performance_test_measures_and_reports(place: Path, tmp_path: Path):
-    report = tmp_path / "report.md"
+    """In a database of one's own, which it leaves as it was; bin/test kit runs it without one, and on PostgreSQL."""
+    report, file = tmp_path / "report.md", tmp_path / "named.db"
     words = {"PERFORMANCE": "1", "PERFORMANCE_FACTOR": "100", "PERFORMANCE_REPORT": str(report)}
+    words["PERFORMANCE_DATABASE_URL"] = f"sqlite:///{file}"
     done = run_tests(place / CODE, "-m", "performance", **words)
     assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout[-3000:]
     page = report.read_text()
@@ -282,6 +408,19 @@ def test_the_performance_test_measures_and_reports(place: Path, tmp_path: Path):
     assert "SELECT" in page and "- SCAN projects" in page and "primary key: id" in page and "unique: name" in page
     tight = run_tests(place / CODE, "-m", "performance", **{**words, "PERFORMANCE_BUDGET_MS": "0.0001"})
     assert tight.returncode == 1 and "the budget is 0.0001 ms" in tight.stdout
+    with sqlite3.connect(file) as connection:
+        assert connection.execute("SELECT count(*) FROM projects").fetchone() == (0,), "its rows are gone again"
+        connection.execute("INSERT INTO projects (name, created_at, updated_at) VALUES ('mine', '2026', '2026')")
+    done = run_tests(place / CODE, "-m", "performance", **words)
+    assert done.returncode == 1 and "projects has 1 rows in the database of PERFORMANCE_DATABASE_URL" in done.stdout
+    with sqlite3.connect(file) as connection:
+        assert connection.execute("SELECT name FROM projects").fetchall() == [("mine",)]
+
+
+@pytest.mark.parametrize("url", ["", "sqlite:////var/tmp/x.db"])
+def test_what_runs_on_postgresql_is_not_measured_on_anything_else(other: Path, url: str):
+    done = run_tests(other / "backend", "-m", "performance", PERFORMANCE="1", PERFORMANCE_DATABASE_URL=url)
+    assert done.returncode == 1 and "names no PostgreSQL database" in done.stdout, done.stdout[-3000:]
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from flask import Flask, abort, jsonify, request, send_from_directory
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import select
+from sqlalchemy.engine import make_url
 from werkzeug.exceptions import HTTPException
 from werkzeug.utils import secure_filename
 
@@ -18,10 +19,26 @@ UPLOADS = HERE / "uploads"
 LONGEST_SECONDS = 10
 LONGEST_TEXT = 2000
 LONGEST_AUTHOR = 80
+KNOWN_KEYS = ("", "dev", "secret", "changeme", "change-me", "for-development-only", "your-secret-key")
+
+
+def secret_key():
+    key = os.environ["SECRET_KEY"]
+    if key in KNOWN_KEYS:
+        raise RuntimeError("SECRET_KEY is one that everybody knows. Make one: openssl rand -hex 32")
+    return key
+
+
+def database_url():
+    url = make_url(os.environ["DATABASE_URL"])
+    if url.get_backend_name() == "sqlite" and not (url.database or "").startswith("/"):
+        raise RuntimeError("DATABASE_URL is not absolute, so each process would have a database of its own.")
+    return os.environ["DATABASE_URL"]
+
 
 app = Flask(__name__, static_folder="static", static_url_path="/static")
-app.config["SECRET_KEY"] = os.environ["SECRET_KEY"]
-app.config["SQLALCHEMY_DATABASE_URI"] = os.environ["DATABASE_URL"]
+app.config["SECRET_KEY"] = secret_key()
+app.config["SQLALCHEMY_DATABASE_URI"] = database_url()
 app.config["MAX_CONTENT_LENGTH"] = 5 * 1024 * 1024
 db = SQLAlchemy(app)
 Migrate(app, db, directory=str(HERE / "migrations"))
