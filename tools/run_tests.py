@@ -38,6 +38,7 @@ SLOW_FIRST = (
     "monitoring",
     "failures",
     "tls",
+    "kit",
     "sandbox",
     "database",
     "status",

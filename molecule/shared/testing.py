@@ -50,14 +50,17 @@ def address(name: str) -> str:
     return connections()[name]["ansible_host"]
 
 
-def write(name: str, path: str, text: str) -> None:
-    """A file of root's on a host, its text through standard input: a command that held it would be in argv and in sudo's journal."""
+def pipe(name: str, command: str, data: bytes) -> None:
+    """A command of root's on a host, with this as its standard input."""
     how = connections()[name]
     target = f"{how['ansible_user']}@{how['ansible_host']}"
     argv = ["ssh", "-i", how["ansible_ssh_private_key_file"], *how["ansible_ssh_common_args"].split(), target]
-    subprocess.run(
-        [*argv, f"sudo sh -c 'umask 077; cat > {path}'"], input=text, text=True, check=True, capture_output=True
-    )
+    subprocess.run([*argv, f"sudo sh -c '{command}'"], input=data, check=True, capture_output=True)
+
+
+def write(name: str, path: str, text: str) -> None:
+    """A file of root's on a host, its text through standard input: a command that held it would be in argv and in sudo's journal."""
+    pipe(name, f"umask 077; cat > {path}", text.encode())
 
 
 def secret() -> str:

@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-from testing import App, Load, deploy, every_argv, play, reboot, secret, source_copy, until
+from testing import App, Load, deploy, every_argv, reboot, secret, source_copy, until
 
 ROOT = "/srv/projects"
 
@@ -144,29 +144,6 @@ def test_the_release_is_on_record(app: App) -> None:
     assert record["who"] and record["secret_keys"] == ["SECRET_KEY"]
     last = app.audit()[-1]
     assert (last["release"], last["outcome"], last["who"]) == (app.current(), "live", record["who"])
-
-
-def test_the_kits_plain_files_are_what_the_host_has(app: App) -> None:
-    """Byte by byte, with systemd's %i for the release's id."""
-    source, release = source_copy("kit"), app.current()
-    here = {
-        f"deploy/{name}": app.host.file(path).content_string
-        for name, path in {
-            "projects.target": "/etc/systemd/system/projects.target",
-            "projects@.service": f"/etc/systemd/system/{app.service()}",
-            "projects@.socket": f"/etc/systemd/system/projects@{release}.socket",
-            "gunicorn.conf.py": f"{ROOT}/current/gunicorn.conf.py",
-            "nginx-projects.conf": "/etc/nginx/sites-available/projects.conf",
-        }.items()
-    }
-    host = {
-        "kit_workers": int(re.search(r"^workers = (\d+)$", here["deploy/gunicorn.conf.py"], re.MULTILINE)[1]),
-        "kit_ipv6_enabled": "[::]" in here["deploy/nginx-projects.conf"],
-        "kit_variables": {"CORS_ALLOWED_ORIGINS": {"purpose": "Origins that a browser may call the API from."}},
-    }
-    assert play("playbooks/kit.yml", kit_dest=str(source), **host).ok().changed() == 1
-    for path, text in here.items():
-        assert (source / path).read_text(encoding="utf-8") == text.replace(release, "%i"), path
 
 
 def test_the_journal_is_the_evidence(app: App) -> None:
