@@ -27,14 +27,7 @@ class ActionModule(ActionBase):
         dest, overwrite = str(self._task.args["dest"]), bool(self._task.args.get("overwrite"))
         values = settings.load(task_vars or {}, self._templar, self._loader)
         wanted_files = kits.files(values)
-        try:
-            lock = locks.describe(kits.Code(os.path.join(dest, str(values.get("app_subdir") or ""))), values, "")
-        except (SourceError, RequirementsError) as error:
-            raise AnsibleActionFail(f"{error} Nothing was written.") from None
-        wanted = self.rendered(values, lock, wanted_files, task_vars or {})
-        record = kits.read_record(read(f"{dest}/{kits.RECORD}"))
-        there = {path: read(f"{dest}/{path}") for path in {*wanted, *record}}
-        decision = kits.decide(wanted, there, record, overwrite)
+        wanted, there, record, decision = survey(values, dest, overwrite, task_vars or {}, self._templar, self._loader)
         for path in decision.keep:
             Display().display(f"{path} is yours, since somebody has changed it. What the kit would have there:")
             Display().display(kits.difference(path, there[path] or "", wanted[path]))
@@ -70,22 +63,45 @@ class ActionModule(ActionBase):
             ) from None
         return {**result, **answer}
 
-    def rendered(
-        self, values: dict[str, Any], lock: dict[str, Any], files: list[kits.File], task_vars: dict[str, Any]
-    ) -> dict[str, str]:
-        """Path to text. The roles' own templates see what they see in a deploy, but for what a host would say."""
-        scope = {**settings.everything(task_vars, self._loader), **kits.host(values), "kit": kits.told(values, lock)}
-        templar = self._templar.copy_with_new_env(available_variables=scope)
-        found = {}
-        for one in files:
-            place = settings.collection_file(one.template)
-            if not one.template.endswith(".j2"):
-                found[one.path] = place.read_text(encoding="utf-8")
-                continue
-            found[one.path] = str(
-                templar.template(trust_as_template(f"{{{{ lookup('ansible.builtin.template', '{place}') }}}}"))
-            )
-        return found
+
+def survey(
+    values: dict[str, Any], dest: str, overwrite: bool, task_vars: dict[str, Any], templar: Any, loader: Any
+) -> tuple[dict[str, str], dict[str, str | None], dict[str, str], kits.Decision]:
+    """What the kit would have in a checkout, what is there, what it has written there last, and what becomes of each file."""
+    files = kits.files(values)
+    lock: dict[str, Any] = {}
+    if any(one.part != "releases" for one in files):
+        try:
+            lock = locks.describe(kits.Code(os.path.join(dest, str(values.get("app_subdir") or ""))), values, "")
+        except (SourceError, RequirementsError) as error:
+            raise AnsibleActionFail(f"{error} Nothing was written.") from None
+    wanted = rendered(values, lock, files, task_vars, templar, loader)
+    record = kits.read_record(read(f"{dest}/{kits.RECORD}"))
+    there = {path: read(f"{dest}/{path}") for path in {*wanted, *record}}
+    return wanted, there, record, kits.decide(wanted, there, record, overwrite)
+
+
+def rendered(
+    values: dict[str, Any],
+    lock: dict[str, Any],
+    files: list[kits.File],
+    task_vars: dict[str, Any],
+    templar: Any,
+    loader: Any,
+) -> dict[str, str]:
+    """Path to text. The roles' own templates see what they see in a deploy, but for what a host would say."""
+    scope = {**settings.everything(task_vars, loader), **kits.host(values), "kit": kits.told(values, lock)}
+    scoped = templar.copy_with_new_env(available_variables=scope)
+    found = {}
+    for one in files:
+        place = settings.collection_file(one.template)
+        if not one.template.endswith(".j2"):
+            found[one.path] = place.read_text(encoding="utf-8")
+            continue
+        found[one.path] = str(
+            scoped.template(trust_as_template(f"{{{{ lookup('ansible.builtin.template', '{place}') }}}}"))
+        )
+    return found
 
 
 def read(path: str) -> str | None:

@@ -40,14 +40,17 @@ PYPROJECT = 'import tomllib; found = tomllib.load(open("pyproject.toml", "rb"))[
 UNASKED = "backend:of-the-tests@127.0.0.1:5432/backend"
 # The empty one that the workflow's service brings.
 MEASURED = {"user": "performance", "password": "performance", "database": "performance"}
+PARTS = ("guides", "script", "deploy", "tests", "releases", "workflow")
 
 
 @dataclass(frozen=True)
 class File:
-    """A file of the kit: its template in the collection, or a program that is copied as it is, and its path in the backend's repository."""
+    """A file of the kit: its template in the collection, or a program that is copied as it is, its path in the backend's repository, and
+    the part that it belongs to."""
 
     template: str
     path: str
+    part: str
     mode: int = 0o644
 
 
@@ -70,30 +73,32 @@ def files(v: Mapping[str, Any]) -> list[File]:
     """The kit for these inputs."""
     app, subdir = v["app_name"], str(v.get("app_subdir") or "")
     found = [
-        File("templates/kit/PRODUCTION.md.j2", "PRODUCTION.md"),
-        File("templates/kit/DEPLOYMENT.md.j2", "DEPLOYMENT.md"),
-        File("templates/kit/start_production.sh.j2", "start_production.sh", 0o755),
-        File("templates/kit/env.example.j2", "deploy/env.example"),
-        File("roles/gunicorn/templates/target.j2", f"deploy/{app}.target"),
-        File("roles/gunicorn/templates/service.j2", f"deploy/{app}@.service"),
-        File("roles/gunicorn/templates/socket.j2", f"deploy/{app}@.socket"),
-        File("roles/gunicorn/templates/gunicorn.conf.py.j2", "deploy/gunicorn.conf.py"),
-        File("roles/nginx/templates/site.conf.j2", f"deploy/nginx-{app}.conf"),
+        File("templates/kit/PRODUCTION.md.j2", "PRODUCTION.md", "guides"),
+        File("templates/kit/DEPLOYMENT.md.j2", "DEPLOYMENT.md", "guides"),
+        File("templates/kit/start_production.sh.j2", "start_production.sh", "script", 0o755),
+        File("templates/kit/env.example.j2", "deploy/env.example", "deploy"),
+        File("roles/gunicorn/templates/target.j2", f"deploy/{app}.target", "deploy"),
+        File("roles/gunicorn/templates/service.j2", f"deploy/{app}@.service", "deploy"),
+        File("roles/gunicorn/templates/socket.j2", f"deploy/{app}@.socket", "deploy"),
+        File("roles/gunicorn/templates/gunicorn.conf.py.j2", "deploy/gunicorn.conf.py", "deploy"),
+        File("roles/nginx/templates/site.conf.j2", f"deploy/nginx-{app}.conf", "deploy"),
         # What the unit's gate runs, and what gunicorn.conf.py names the served database with.
-        File("roles/health/files/decant-probe", "deploy/bin/decant-probe", 0o755),
-        File("roles/migrate/files/decant-database", "deploy/bin/decant-database", 0o755),
-        File("templates/kit/health.py.j2", "deploy/health.py"),
-        File("templates/kit/test_production_config.py.j2", inside(subdir, "tests/test_production_config.py")),
-        File("templates/kit/releases.md.j2", "docs/releases/README.md"),
-        File("templates/kit/checklist.md.j2", "docs/releases/checklist.md"),
-        File("templates/kit/release-notes.md.j2", "docs/releases/release-notes.md"),
-        File("templates/kit/transition-plan.md.j2", "docs/releases/transition-plan.md"),
-        File("templates/kit/review.md.j2", "docs/releases/production-review.md"),
-        File("templates/kit/workflow.yml.j2", ".github/workflows/production.yml"),
+        File("roles/health/files/decant-probe", "deploy/bin/decant-probe", "deploy", 0o755),
+        File("roles/migrate/files/decant-database", "deploy/bin/decant-database", "deploy", 0o755),
+        File("templates/kit/health.py.j2", "deploy/health.py", "deploy"),
+        File("templates/kit/test_production_config.py.j2", inside(subdir, "tests/test_production_config.py"), "tests"),
+        File("templates/kit/releases.md.j2", "docs/releases/README.md", "releases"),
+        File("templates/kit/checklist.md.j2", "docs/releases/checklist.md", "releases"),
+        File("templates/kit/workflow.yml.j2", ".github/workflows/production.yml", "workflow"),
     ]
+    if v.get("app_factory"):
+        found += [
+            File("templates/kit/transition-plan.md.j2", "docs/releases/transition-plan.md", "releases"),
+            File("templates/kit/review.md.j2", "docs/releases/production-review.md", "releases"),
+        ]
     if v.get("kit_performance_paths"):
-        found.append(File("templates/kit/test_performance.py.j2", inside(subdir, "tests/test_performance.py")))
-    return found
+        found.append(File("templates/kit/test_performance.py.j2", inside(subdir, "tests/test_performance.py"), "tests"))
+    return [one for one in found if one.part in v.get("kit_parts", PARTS)]
 
 
 def problems(v: Mapping[str, Any]) -> list[str]:
@@ -225,12 +230,12 @@ def told(v: Mapping[str, Any], lock: Mapping[str, Any]) -> dict[str, Any]:
         "root": v["app_root"],
         "user": v["app_user"],
         "subdir": subdir,
-        "factory": v["app_factory"],
+        "factory": str(v.get("app_factory") or ""),  # a repository that is no backend has none
         "names": v.get("nginx_server_names") or [],
         "url": f"{'https' if tls else 'http'}://{name}",
         "tls": tls,
         "tls_mode": str(v.get("nginx_tls") or "off"),
-        "health": str(v["health_path"]),
+        "health": str(v.get("health_path") or ""),
         "ready": str(v.get("kit_ready_path") or ""),
         "migrates": bool(v.get("migrate_enabled", True)),
         "migrations": str(v.get("migrate_directory") or "migrations"),
@@ -247,6 +252,12 @@ def told(v: Mapping[str, Any], lock: Mapping[str, Any]) -> dict[str, Any]:
         "log_level": str(v.get("kit_log_level_variable") or ""),
         "config": v.get("kit_config_values") or {},
         "keep": v.get("release_keep"),
+        "release": {
+            "prefix": v.get("kit_release_tag_prefix", "v"),
+            "branch": v.get("kit_release_branch", "main"),
+            "fragments": v.get("kit_release_fragments", "changelogs/fragments"),
+            "file": v.get("kit_release_version_file", ""),
+        },
         "alerts": bool(v.get("health_alerts")),
         "performance": {
             "paths": v.get("kit_performance_paths") or [],

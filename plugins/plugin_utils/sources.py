@@ -155,7 +155,7 @@ def git(arguments: list[str], *, folder: str | None = None, env: Mapping[str, st
         )
     except FileNotFoundError as error:
         raise SourceError(
-            "git is not installed on the controller, and app_repo needs it. Install the package git."
+            "git is not installed on the controller, and app_repo and playbooks/release.yml need it. Install the package git."
         ) from error
     if done.returncode != 0:
         raise subprocess.CalledProcessError(done.returncode, ["git", *arguments], done.stdout, done.stderr)
@@ -253,9 +253,13 @@ def commits_between(mirror: str, old: str, new: str) -> dict[str, list[str]] | N
     if not all(COMMIT.fullmatch(commit) and has_commit(mirror, commit) for commit in (old, new)):
         return None
     out = git(["log", "--left-right", "--format=%m%h %s", f"{old}...{new}"], folder=mirror).decode(errors="replace")
-    # A subject is anybody's text, and a terminal obeys what it is given.
-    lines = [re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", line) for line in out.split("\n") if line]
+    lines = [printable(line) for line in out.split("\n") if line]
     return {name: [line[1:] for line in lines if line[0] == side] for name, side in (("brings", ">"), ("leaves", "<"))}
+
+
+def printable(subject: str) -> str:
+    """A commit's subject without control characters: it is anybody's text, and a terminal obeys what it is given."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", subject)
 
 
 def has_commit(mirror: str, commit: str) -> bool:
