@@ -173,6 +173,7 @@ def lint_checks() -> list[tuple[str, list[str]]]:
                 ["ansible-docsmith", "generate", "--check", "--defaults-include-missing", f"roles/{role}"],
             )
         )
+    checks.append(("changelog fragments", ["antsibull-changelog", "lint"]))
     if (ROOT / "tools/variables.py").exists():
         checks.append(("docs/variables.md", [sys.executable, "tools/variables.py", "--check"]))
     return checks

@@ -63,7 +63,7 @@ class ActionModule(ActionBase):
         if v["kit_release_test_command"]:
             folder = os.path.join(repository.folder, str(v.get("app_subdir") or ""))
             argv = [str(word) for word in v["kit_release_test_command"]]
-            tagging.command(argv, folder, "kit_release_test_command", found.version)
+            tagging.command(argv, folder, "kit_release_test_command")
             if left := [path for path in repository.dirty() if path != v["kit_release_checklist"]]:
                 raise Refused(f"kit_release_test_command has left {', '.join(left)}. Let .gitignore have them.")
         commit = tagging.make(repository, found, v)

@@ -68,8 +68,11 @@ def ancestors(path: str) -> list[str]:
     return ["/".join(parts[:n]) for n in range(1, len(parts))]
 
 
-def pack(entries: Iterable[Entry]) -> bytes:
-    """The deterministic tar of some entries."""
+def pack(entries: Iterable[Entry], moment: int = 0) -> bytes:
+    """The deterministic tar of some entries.
+
+    :param moment: the time that its members get, in seconds.
+    """
     entries = list(entries)
     links = {entry.path for entry in entries if entry.link}
     buffer = io.BytesIO()
@@ -82,7 +85,7 @@ def pack(entries: Iterable[Entry]) -> bytes:
                     f"The source has '{entry.path}' behind the link '{behind}'. Pack it under its real path."
                 )
             info = tarfile.TarInfo(entry.path)
-            info.mtime, info.uid, info.gid, info.uname, info.gname = 0, 0, 0, "root", "root"
+            info.mtime, info.uid, info.gid, info.uname, info.gname = moment, 0, 0, "root", "root"
             if entry.folder:
                 info.type, info.mode = tarfile.DIRTYPE, 0o755
                 tar.addfile(info)

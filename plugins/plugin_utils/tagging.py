@@ -106,6 +106,7 @@ class Release:
 
     title: str
     version: str
+    date: str
     tag: str
     head: str
     branch: str
@@ -352,7 +353,7 @@ def plan(repository: Repository, v: Mapping[str, Any], stale: list[str], date: s
     if problems:
         raise Refused(*problems)
     return Release(
-        f"{app} {wanted}", wanted, tag, repository.commit("HEAD"), branch, last[0], len(listed), found, there,
+        f"{app} {wanted}", wanted, date, tag, repository.commit("HEAD"), branch, last[0], len(listed), found, there,
         {path: before.get(path) for path in after}, after,
     )  # fmt: skip
 
@@ -360,14 +361,12 @@ def plan(repository: Repository, v: Mapping[str, Any], stale: list[str], date: s
 # --- what is done --------------------------------------------------------------------------------
 
 
-def command(argv: list[str], folder: str, what: str, version: str) -> None:
+def command(argv: list[str], folder: str, what: str) -> None:
     """A command of the person's own, without a shell."""
-    environment = {**os.environ, "RELEASE_VERSION": version}
     try:
         done = subprocess.run(
             argv,
             cwd=folder,
-            env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -381,6 +380,11 @@ def command(argv: list[str], folder: str, what: str, version: str) -> None:
     if done.returncode != 0:
         lines = "\n".join((done.stdout + done.stderr).strip().splitlines()[-LINES:])
         raise Refused(f"{what}, {argv}, ended with {done.returncode} in {folder}. Its last lines:\n{lines}")
+
+
+def filled(word: Any, release: Release) -> str:
+    """A word of a command, with the version and the day where it has them."""
+    return str(word).replace("{version}", release.version).replace("{date}", release.date)
 
 
 @contextlib.contextmanager
@@ -406,7 +410,7 @@ def written(tree: Repository, release: Release, prepare: list[list[str]]) -> Non
             with open(tree.path(path), "wb") as stream:
                 stream.write(text.encode())
     for argv in prepare:
-        command(argv, tree.folder, "A command of kit_release_prepare", release.version)
+        command(argv, tree.folder, "A command of kit_release_prepare")
     for path in (path for path, text in release.after.items() if text is None):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(tree.path(path))
@@ -451,7 +455,7 @@ def make(repository: Repository, release: Release, v: Mapping[str, Any]) -> str:
     tagged = pushed = False
     try:
         with beside(repository, release.head) as tree:
-            written(tree, release, [[str(word) for word in argv] for argv in v["kit_release_prepare"]])
+            written(tree, release, [[filled(word, release) for word in argv] for argv in v["kit_release_prepare"]])
             tree.git("commit", "--quiet", "--message", f"Release {release.version}")
             commit = tree.commit("HEAD")
         # Verbatim but for blanks: a line of the summary may begin with '#'.

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tarfile
 from pathlib import Path
 
 import pytest
+from conftest import copy_checkout
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -49,12 +49,7 @@ def tarball(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built without a network from a copy of the repository, with stray files in it."""
     work = tmp_path_factory.mktemp("tarball")
     copy = work / "copy"
-    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
-    names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for name in sorted(set(names.split("\0"))):
-        if name and os.path.lexists(ROOT / name):
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, copy / name, follow_symlinks=False)
+    copy_checkout(copy)
     for name in STRAY:
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         (copy / name).write_text("stray\n")
