@@ -15,6 +15,7 @@ import gzip
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -25,6 +26,15 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "collections"))
 
 from ansible_collections.decant.flask.plugins.plugin_utils import sources  # noqa: E402
+
+
+def working_copy(target: Path) -> None:
+    """What git has of this checkout, or is about to have, in another place."""
+    listed = sources.git(["ls-files", "--cached", "--others", "--exclude-standard", "-z"], folder=str(ROOT)).decode()
+    for name in sorted(set(filter(None, listed.split("\0")))):
+        if os.path.lexists(ROOT / name):
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name, follow_symlinks=False)
 
 
 def checkout(repository: Path, commit: str, folder: Path) -> int:

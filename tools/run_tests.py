@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
 """Runs the checks and counts them from the runners' own reports. Called by bin/test, in the environment it made.
 
-    run_tests.py [all | lint | unit | SCENARIO ...]
+    run_tests.py [all | lint | unit | sanity | SCENARIO ...]
 
 The last line is `N passed, N failed`. A scenario that ran no test, or ended before its tests, is a failure.
 """
@@ -23,6 +23,8 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+import cores
 
 ROOT = Path(__file__).resolve().parent.parent
 TAIL_LINES = 80
@@ -222,6 +224,21 @@ def unit(folder: Path) -> list[Result]:
     return results
 
 
+def sanity(folder: Path) -> list[Result]:
+    """ansible-test sanity on the oldest core and on the newest."""
+    results = []
+    for core, python in cores.pythons():
+        name = f"sanity, core {core}"
+        if not python:
+            print(f"{name}: skipped, since this machine has no Python for it", flush=True)
+            continue
+        log, junit, began = folder / f"sanity-{core}.log", folder / f"sanity-{core}.xml", time.monotonic()
+        code = run([sys.executable, "tools/sanity.py", core, str(junit)], log)
+        results.append(count(name, junit, code, log, time.monotonic() - began))
+        report(results[-1])
+    return results
+
+
 def scenarios() -> list[str]:
     """Every scenario of the tree, the longest first."""
     names = [path.parent.name for path in ROOT.glob("molecule/*/molecule.yml")]
@@ -271,6 +288,8 @@ def everything(names: list[str], quick: list[Callable[[Path], list[Result]]], fo
         return [result for part in parts for result in part.result()]
 
 
+QUICK = {"unit": unit, "lint": lint, "sanity": sanity}
+
 # --- the whole -----------------------------------------------------------------------------------
 
 
@@ -285,9 +304,9 @@ def report(result: Result) -> None:
 def main(words: list[str]) -> int:
     known = scenarios()
     wanted = words or ["all"]
-    unknown = [word for word in wanted if word not in ("all", "lint", "unit", *known)]
+    unknown = [word for word in wanted if word not in ("all", *QUICK, *known)]
     if unknown:
-        print(f"unknown: {' '.join(unknown)}. Known: all, lint, unit, {', '.join(known)}", file=sys.stderr)
+        print(f"unknown: {' '.join(unknown)}. Known: all, {', '.join((*QUICK, *known))}", file=sys.stderr)
         return 2
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
@@ -295,7 +314,7 @@ def main(words: list[str]) -> int:
     base.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="run-", dir=base) as name:
         folder = Path(name)
-        quick = [part for word, part in (("unit", unit), ("lint", lint)) if word in wanted or "all" in wanted]
+        quick = [part for word, part in QUICK.items() if word in wanted or "all" in wanted]
         names = known if "all" in wanted else [name for name in known if name in wanted]
         results = everything(names, quick, folder)
     passed, failed = sum(r.passed for r in results), sum(r.failed for r in results)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import copy_checkout
+from build import working_copy
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -48,7 +48,7 @@ def ok(cwd: Path, *command: str, **more: str) -> str:
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The checkout as one commit."""
     found = tmp_path_factory.mktemp("release") / "decant"
-    copy_checkout(found)
+    working_copy(found)
     ok(found, "git", "init", "--quiet", "--initial-branch", "main")
     ok(found, "git", "add", "--all")
     ok(found, "git", "commit", "--quiet", "--message", "All of it")
@@ -157,6 +157,6 @@ def test_the_changelog_is_generated(tmp_path: Path):
         assert list((ROOT / "changelogs/fragments").glob("*.yml"))
         assert "no version yet" in (ROOT / "CHANGELOG.md").read_text()
         return
-    copy_checkout(tmp_path / "copy")
+    working_copy(tmp_path / "copy")
     ok(tmp_path / "copy", "antsibull-changelog", "generate")
     assert (tmp_path / "copy/CHANGELOG.md").read_text() == (ROOT / "CHANGELOG.md").read_text()

@@ -11,7 +11,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from conftest import copy_checkout
+from build import working_copy
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -49,7 +49,7 @@ def tarball(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built without a network from a copy of the repository, with stray files in it."""
     work = tmp_path_factory.mktemp("tarball")
     copy = work / "copy"
-    copy_checkout(copy)
+    working_copy(copy)
     for name in STRAY:
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         (copy / name).write_text("stray\n")
