@@ -3,21 +3,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from ansible.plugins.callback import CallbackBase
-
 DOCUMENTATION = r"""
 name: bare
 type: stdout
 short_description: Prints nothing but what actions print themselves
 version_added: 0.1.0
-author: The Decant maintainers
+author: The Decant maintainers (!UNKNOWN)
 description:
   - No plays, no tasks, no recap. Errors go to stderr.
   - For C(ANSIBLE_STDOUT_CALLBACK=decant.flask.bare ansible-playbook ... playbooks/status.yml -e status_format=json), whose
     stdout is then JSON alone.
 """
+
+from typing import Any
+
+from ansible.plugins.callback import CallbackBase
 
 
 class CallbackModule(CallbackBase):

@@ -3,17 +3,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from ansible.plugins.lookup import LookupBase
-from ansible_collections.decant.flask.plugins.plugin_utils import settings
-
 DOCUMENTATION = r"""
 ---
 name: inputs
 short_description: The inputs of a role that need not run in the play
 version_added: 0.1.0
-author: The Decant maintainers
+author: The Decant maintainers (!UNKNOWN)
 description:
   - A role's defaults are in scope only where the role runs. This reads them from the role, so that nobody repeats them.
 options:
@@ -36,6 +31,11 @@ _raw:
   type: list
   elements: dict
 """
+
+from typing import Any
+
+from ansible.plugins.lookup import LookupBase
+from ansible_collections.decant.flask.plugins.plugin_utils import settings
 
 
 class LookupModule(LookupBase):

@@ -3,24 +3,19 @@
 
 from __future__ import annotations
 
-import os
-from typing import Any
-
-from ansible.plugins.lookup import LookupBase
-from ansible_collections.decant.flask.plugins.module_utils.layout import WATCHERS
-from ansible_collections.decant.flask.plugins.plugin_utils import settings
-
 DOCUMENTATION = r"""
 ---
 name: watchers
 short_description: The parts of decant-health
 version_added: 0.1.0
-author: The Decant maintainers
+author: The Decant maintainers (!UNKNOWN)
 description:
   - What decant-health consists of on a host. Some of it is what the modules use as well, so that a host and a playbook never disagree.
 options:
   _terms:
-    description: The folder on the host.
+    description: The folder on the host, and nothing else.
+    type: list
+    elements: path
     required: true
 """
 
@@ -35,6 +30,13 @@ _raw:
   type: list
   elements: dict
 """
+
+import os
+from typing import Any
+
+from ansible.plugins.lookup import LookupBase
+from ansible_collections.decant.flask.plugins.module_utils.layout import WATCHERS
+from ansible_collections.decant.flask.plugins.plugin_utils import settings
 
 
 def source(name: str) -> str:

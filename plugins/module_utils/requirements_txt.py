@@ -44,7 +44,7 @@ def names(text: str) -> set[str]:
 
 def includes(text: str) -> list[str]:
     """Return the targets of `-r` and `-c` as written, in the order of the file."""
-    return [target for _, target in _includes(text)]
+    return [target for dummy, target in _includes(text)]
 
 
 def has_hashes(text: str) -> bool:
@@ -78,7 +78,7 @@ def closure(read: Callable[[str], str], paths: list[str]) -> list[tuple[str, str
 
     Raises RequirementsError: a missing file, a path outside the root, a URL.
     """
-    return [(path, text) for path, text, _ in _walk(read, paths)]
+    return [(path, text) for path, text, dummy in _walk(read, paths)]
 
 
 def required_names(read: Callable[[str], str], paths: list[str]) -> set[str]:
@@ -87,7 +87,7 @@ def required_names(read: Callable[[str], str], paths: list[str]) -> set[str]:
 
     Raises RequirementsError: as closure().
     """
-    return {name for _, text, installed in _walk(read, paths) if installed for name in names(text)}
+    return {name for dummy, text, installed in _walk(read, paths) if installed for name in names(text)}
 
 
 def pyproject_requirements(text: str, extras: list[str]) -> list[str]:

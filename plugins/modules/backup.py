@@ -14,7 +14,7 @@ description:
   - V(taken) starts the unit C(<name>-backup@<kind>), which works as the backend's user in the service's sandbox.
   - V(restored) starts C(<name>-restore@<id>), which makes the content of a backup the content of the database, all of it or nothing.
     Stop what uses the database first.
-author: The Decant maintainers
+author: The Decant maintainers (!UNKNOWN)
 extends_documentation_fragment: [decant.flask.backend, decant.flask.backend.user]
 options:
   state:

@@ -15,7 +15,7 @@ description:
   - V(acme) has certbot get one by HTTP-01 through nginx, which must answer on port 80 of every name already. certbot's own timer renews it
     and reloads nginx afterwards. Other names, or another directory, get another certificate.
   - Whatever goes wrong, the certificate that was there stays in use.
-author: The Decant maintainers
+author: The Decant maintainers (!UNKNOWN)
 options:
   name:
     description: The backend's name.
@@ -87,6 +87,10 @@ info:
   returned: always
   type: dict
   sample: {names: [projects.example.org], ends: 1795000000, ocsp: false}
+asked:
+  description: Whether the host was asked; false when it is known to have the certificate.
+  returned: always
+  type: bool
 """
 
 from ansible_collections.decant.flask.plugins.module_utils.on_host import main

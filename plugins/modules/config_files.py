@@ -15,7 +15,7 @@ description:
   - A change that was written and not yet brought into effect, because the run was killed in between, is remembered on the host and
     finished by the next run. A handler would forget it.
   - In a run that has read the host, the controller decides alone when everything is as it must be. With C(release_hooks) it asks.
-author: The Decant maintainers
+author: The Decant maintainers (!UNKNOWN)
 options:
   files:
     description: Files, each with path, content, and optionally mode (quoted octal, 0644), owner and group (root).

@@ -13,7 +13,7 @@ description:
   - Checks every input of every role at once - names, types, and what a type cannot say - before a host is touched.
   - Also that the collections which those roles use are installed on the controller.
   - Runs on the controller alone; the inputs are the roles' own variables.
-author: The Decant maintainers
+author: The Decant maintainers (!UNKNOWN)
 options:
   roles:
     description: Roles of Decant that run, by their short names. They decide which inputs are required.

@@ -12,7 +12,7 @@ version_added: 0.1.0
 description:
   - One quoting for systemd's EnvironmentFile, python-dotenv and a shell; what they would read differently is refused by the name of its key.
   - Values are never returned, logged or shown as a difference; names are.
-author: The Decant maintainers
+author: The Decant maintainers (!UNKNOWN)
 options:
   path:
     description: The file.
@@ -61,7 +61,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-keys:
+names:
   description: Names in the file.
   returned: always
   type: list

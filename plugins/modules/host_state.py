@@ -11,7 +11,7 @@ short_description: Reads what a deploy needs to know of a host
 version_added: 0.1.0
 description:
   - Reads, and changes nothing. One call instead of fact gathering and a dozen probes, because a remote task costs a third of a second.
-author: The Decant maintainers
+author: The Decant maintainers (!UNKNOWN)
 extends_documentation_fragment: [decant.flask.backend, decant.flask.backend.user]
 options:
   directories:

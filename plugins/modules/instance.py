@@ -14,7 +14,7 @@ description:
     real environment and user, on its private socket. No traffic reaches it.
   - Writes the release's units first, when it is given them.
   - A candidate that fails is stopped and its release marked failed. The one that serves is never touched.
-author: The Decant maintainers
+author: The Decant maintainers (!UNKNOWN)
 extends_documentation_fragment: [decant.flask.backend, decant.flask.backend.units]
 options:
   id:

@@ -13,7 +13,7 @@ description:
   - Guides, start script, units, site, tests and checklists, from the inputs that a deploy uses. Runs on the controller alone.
   - A file that a person has changed since the kit wrote it, or that was there before, is left as it is; what the kit would have there
     is shown. Which those are it knows from digests in C(.decant-kit.json), which belongs into the repository.
-author: The Decant maintainers
+author: The Decant maintainers (!UNKNOWN)
 options:
   dest:
     description: The checkout.

@@ -14,7 +14,7 @@ description:
     ticked checklist beside them, removes the fragments that were used, makes one commit and an annotated tag. Runs on the controller alone.
   - The commit is made in a working tree of its own. The person's branch follows when all else has worked; on a failure nothing of it is left.
   - Takes no options. It reads the inputs of the role kit, kit_release and those that begin so.
-author: The Decant maintainers
+author: The Decant maintainers (!UNKNOWN)
 options: {}
 attributes:
   check_mode:

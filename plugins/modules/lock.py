@@ -15,7 +15,7 @@ description:
   - It is a lease. A lock whose time is over is stale and is taken over. So is one whose process has ended, when it was started on the
     same controller, which alone can tell; that judgement is the action plugin's.
   - Taking a lock that this run holds already renews it.
-author: The Decant maintainers
+author: The Decant maintainers (!UNKNOWN)
 options:
   name:
     description: The backend's name.
@@ -50,7 +50,7 @@ options:
     description: What the lock is taken for.
     type: str
     default: deploy
-  message:
+  note:
     description: A note for whoever finds the lock.
     type: str
     default: ""
@@ -92,7 +92,7 @@ EXAMPLES = r"""
 - name: Take the lock
   decant.flask.lock:
     name: projects
-    message: the release of Thursday
+    note: the release of Thursday
 """
 
 RETURN = r"""

@@ -15,7 +15,7 @@ description:
   - When something is pending, the unit lists it, backs the database up, rehearses the upgrade on a copy (SQLite always), refuses
     what would lose something, and only then runs C(flask db upgrade).
   - Changed only when the unit was written or the database's revision changed.
-author: The Decant maintainers
+author: The Decant maintainers (!UNKNOWN)
 extends_documentation_fragment: [decant.flask.backend, decant.flask.backend.units]
 options:
   id:

@@ -13,7 +13,7 @@ description:
   - What a task that names M(decant.flask.switch) or another module of the collection sends to the host.
   - Ansible packs each module anew in each run; under one name they are packed once.
   - A play has no need to name it.
-author: The Decant maintainers
+author: The Decant maintainers (!UNKNOWN)
 options:
   module:
     description: Name of the module, without the collection's.

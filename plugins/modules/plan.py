@@ -12,7 +12,7 @@ version_added: 0.1.0
 description:
   - Refuses what cannot work on the host, and says what a deploy will do and why. Changes nothing.
   - Runs on the controller alone; the inputs are the roles' own variables.
-author: The Decant maintainers
+author: The Decant maintainers (!UNKNOWN)
 options:
   host:
     description: The state that decant.flask.host_state returned.

@@ -15,7 +15,7 @@ description:
     rollback would go to is started and probed; the serving release is started with a database that is nowhere; a test is told to the
     receivers of alerts. Nothing of them stays.
   - Judges nothing; M(decant.flask.review) does.
-author: The Decant maintainers
+author: The Decant maintainers (!UNKNOWN)
 extends_documentation_fragment: [decant.flask.backend, decant.flask.backend.user]
 options:
   schema:

@@ -14,7 +14,7 @@ description:
   - The code is owned by root and readable, never writable, by the backend's group.
   - Links the virtual environment of its lock, when there is one already.
   - Removes failed and unfinished releases first, with their units and the environments that no release uses any more.
-author: The Decant maintainers
+author: The Decant maintainers (!UNKNOWN)
 extends_documentation_fragment: [decant.flask.backend, decant.flask.backend.user]
 options:
   id:

@@ -14,7 +14,7 @@ description:
   - A release is good when it has served and was neither failed nor rolled back from. The one to go back to is the good one that
     served last before the one that serves now.
   - Compares the revision of the database with the one the chosen release left behind, before anything is touched.
-author: The Decant maintainers
+author: The Decant maintainers (!UNKNOWN)
 extends_documentation_fragment: [decant.flask.backend, decant.flask.backend.user]
 options:
   wanted:

@@ -12,7 +12,7 @@ version_added: 0.1.0
 description:
   - Makes one table of what M(decant.flask.status) read of each host, and says what is not as it should be, a sentence each.
   - Runs on the controller alone, once for all hosts.
-author: The Decant maintainers
+author: The Decant maintainers (!UNKNOWN)
 options:
   app:
     description: The backend's name.

@@ -12,7 +12,7 @@ version_added: 0.1.0
 description:
   - One line for each question and host, with verdict, evidence and fix. Printed as a table or as JSON, and written as JSON and HTML when asked.
   - Runs on the controller alone, once for all hosts. The limits and waivers are the inputs of the role readiness.
-author: The Decant maintainers
+author: The Decant maintainers (!UNKNOWN)
 options:
   found:
     description: Host name to the registered answer of M(decant.flask.readiness), that of an unreachable host included.

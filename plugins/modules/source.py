@@ -12,7 +12,7 @@ version_added: 0.1.0
 description:
   - Fetches the revision, checks requirements, factory and migrations, and packs one deterministic tar for all hosts. Changes no host.
   - Runs on the controller alone; the inputs are the roles' own variables.
-author: The Decant maintainers
+author: The Decant maintainers (!UNKNOWN)
 options: {}
 attributes:
   check_mode:

@@ -12,7 +12,7 @@ version_added: 0.1.0
 description:
   - Reads, and changes nothing. Asks the release that serves for its health and for the revision of its database.
   - Whether that is as it should be is said on the controller, by M(decant.flask.report).
-author: The Decant maintainers
+author: The Decant maintainers (!UNKNOWN)
 extends_documentation_fragment: [decant.flask.backend, decant.flask.backend.user]
 options:
   schema:

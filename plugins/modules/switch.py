@@ -13,7 +13,7 @@ description:
   - Enables the release's units, renames C(current), disables the others, and schedules the stop of every other running instance.
   - nginx connects through C(current), so one rename(2) moves code, environment, static files and traffic together, without a reload.
   - The stop is a transient timer on the host, so a controller that dies does not leave two instances running.
-author: The Decant maintainers
+author: The Decant maintainers (!UNKNOWN)
 extends_documentation_fragment: [decant.flask.backend]
 options:
   id:

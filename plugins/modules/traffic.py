@@ -12,7 +12,7 @@ version_added: 0.1.0
 description:
   - Reads the access log of the site that the role nginx writes (one JSON object per line), and changes nothing.
   - A request that the health path got is not in that log, so probes do not count.
-author: The Decant maintainers
+author: The Decant maintainers (!UNKNOWN)
 options:
   name:
     description: The backend's name.

@@ -12,7 +12,7 @@ version_added: 0.1.0
 description:
   - One environment per lock hash. A known one is linked, not built.
   - Built aside, as the backend's user so that no third-party build code runs as root, then given to root and renamed in place.
-author: The Decant maintainers
+author: The Decant maintainers (!UNKNOWN)
 extends_documentation_fragment: [decant.flask.backend, decant.flask.backend.user]
 options:
   id:

@@ -215,7 +215,7 @@ def paths(v: Mapping[str, Any], place: str) -> list[str]:
     """Locations, each of which nginx takes once; and the template."""
     found = []
     taken = {"/": "the site", **{str(path): "nginx_static_paths" for path in v.get("nginx_static_paths") or {}}}
-    health = str(v.get("health_path") or "").split("?")[0]
+    health = str(v.get("health_path") or "").split("?", 1)[0]
     streaming = [("nginx_streaming_paths", path) for path in v.get("nginx_streaming_paths") or []]
     limited = [
         ("nginx_rate_limited_paths", one["path"])

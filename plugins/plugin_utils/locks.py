@@ -57,9 +57,9 @@ def describe(files: Mapping[str, bytes], v: Mapping[str, Any], source_digest: st
     if wanted:
         reached = requirements_txt.closure(read, wanted)
         lock["content"] = [[path, text] for path, text in reached]
-        lock["hashed"] = any(requirements_txt.has_hashes(text) for _, text in reached)
+        lock["hashed"] = any(requirements_txt.has_hashes(text) for dummy, text in reached)
         names = requirements_txt.required_names(read, wanted)
-        if any(requirements_txt.local_paths(text) for _, text in reached):
+        if any(requirements_txt.local_paths(text) for dummy, text in reached):
             lock["content"].append(["source", source_digest])
     elif "uv.lock" in files and "pyproject.toml" in files:
         if v["venv_installer"] != "uv":
@@ -167,7 +167,7 @@ def check_factory(files: Mapping[str, bytes], factory: str) -> None:
 
     A module that is not in the code may come from an installed package; the candidate's start tells.
     """
-    module, _, call = factory.partition(":")
+    module, dummy, call = factory.partition(":")
     name = call.split("(")[0]
     base = module.replace(".", "/")
     path = next(

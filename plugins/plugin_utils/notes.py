@@ -157,7 +157,7 @@ def read_fragments(texts: Mapping[str, str]) -> Fragments:
                 found.sections.setdefault(section, []).extend((path, one.strip()) for one in entries)
     if len(summaries) > 1:
         problems.append(
-            f"{' and '.join(path for path, _ in summaries)} have a {SUMMARY}, and a release has one. Merge them."
+            f"{' and '.join(path for path, dummy in summaries)} have a {SUMMARY}, and a release has one. Merge them."
         )
     if problems:
         raise Refused(*problems)
@@ -194,7 +194,7 @@ def page(
         blocks.append(fragments.summary)
     for section, heading in SECTIONS.items():
         if entries := fragments.sections.get(section):
-            blocks += [f"## {heading}", "\n".join(item(text) for _, text in entries)]
+            blocks += [f"## {heading}", "\n".join(item(text) for dummy, text in entries)]
     if revisions:
         blocks += ["## Revisions of the schema", "\n".join(f"- `{path}`" for path in revisions)]
     if since and commits:
@@ -214,7 +214,7 @@ def with_row(index: str, number: str, date: str, summary: str) -> str:
         raise Refused(
             f"{INDEX} is there and lacks the line {INDEX_MARK}, below which versions are listed. Add it, or rename the file."
         )
-    head, _, tail = index.partition(f"{INDEX_MARK}")
+    head, dummy, tail = index.partition(INDEX_MARK)
     return f"{head}{INDEX_MARK}\n\n{row}{tail.lstrip()}"
 
 

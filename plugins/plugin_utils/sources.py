@@ -21,10 +21,11 @@ import subprocess
 import tarfile
 import tempfile
 import urllib.error
-import urllib.request
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+
+from ansible.module_utils.urls import open_url
 
 KEPT_TARS = 10
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -169,7 +170,7 @@ def without_password(text: str) -> str:
     """A URL, or a message with one, without the password or token that it may carry."""
 
     def masked(match: re.Match[str]) -> str:
-        scheme, user, colon, _ = match.group(1), *match.group(2).partition(":")
+        scheme, user, colon, _dummy = match.group(1), *match.group(2).partition(":")
         if colon:
             return f"{scheme}://{user}:***@"
         return match.group(0) if scheme.endswith("ssh") else f"{scheme}://***@"
@@ -382,7 +383,7 @@ def read_archive(path: str) -> bytes:
 def download(url: str) -> bytes:
     """An archive behind a URL, with the controller's proxy and CA settings; 60 s without an answer is an error."""
     try:
-        with urllib.request.urlopen(url, timeout=60) as answer:
+        with open_url(url, timeout=60, decompress=False) as answer:
             return answer.read()
     except (urllib.error.URLError, OSError) as error:
         reason = getattr(error, "reason", error)

@@ -177,7 +177,7 @@ def remote(repository: Repository, branch: str, tag: str, asked: bool, push: boo
     listed = repository.maybe(
         "for-each-ref", "--format=%(upstream:remotename)\t%(upstream:remoteref)", f"refs/heads/{branch}"
     )
-    name, _, ref = listed.partition("\t")
+    name, dummy, ref = listed.partition("\t")
     if not name and push:
         name, ref = "origin", f"refs/heads/{branch}"
         if name not in repository.git("remote").split():
@@ -265,7 +265,7 @@ def number_problems(
     if number >= least:
         return []
     kinds = [kind for kind in notes.SECTIONS if kind in found.sections and kind in (notes.BREAKING | notes.ADDING)]
-    paths = sorted({path for kind in kinds[:1] for path, _ in found.sections[kind]})
+    paths = sorted({path for kind in kinds[:1] for path, dummy in found.sections[kind]})
     because = f", and {', '.join(paths)} has {kinds[0]}" if kinds and number > before else ""
     return [
         f"{tag} cannot follow {name}{because}. Use {notes.dotted(least)} or greater: -e kit_release={notes.dotted(least)}"

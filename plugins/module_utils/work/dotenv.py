@@ -54,7 +54,7 @@ def main(module: AnsibleModule) -> None:
     p = module.params
     text, keys = p["content"], sorted(envfile.parse(p["content"]))
     if module.check_mode:
-        module.exit_json(changed=True, keys=keys)
+        module.exit_json(changed=True, names=keys)
     if not os.path.isdir(os.path.dirname(p["path"])):
         module.fail_json(
             msg=f"{os.path.dirname(p['path'])} does not exist: the role decant.flask.release stages it first."
@@ -83,4 +83,4 @@ def main(module: AnsibleModule) -> None:
             module.fail_json(
                 msg=f"{p['path']} could not be written: {error.strerror}. The release that serves is untouched."
             )
-    module.exit_json(changed=changed, keys=keys)
+    module.exit_json(changed=changed, names=keys)

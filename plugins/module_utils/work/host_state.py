@@ -56,7 +56,7 @@ def missing_packages(names: list[str]) -> list[str]:
     done = run(["dpkg-query", "--show", "--showformat=${binary:Package} ${db:Status-Status}\n", *names], check=False)
     installed = set()
     for line in done.stdout.splitlines():
-        package, _, status = line.partition(" ")
+        package, dummy, status = line.partition(" ")
         if status == "installed":
             installed.add(package.split(":")[0])
     return [name for name in names if name not in installed]

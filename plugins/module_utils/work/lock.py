@@ -19,7 +19,7 @@ ARGUMENTS = {
     "token": {"type": "str", "default": "", "no_log": False},
     "controller": {"type": "str", "default": ""},
     "event": {"type": "str", "default": "deploy"},
-    "message": {"type": "str", "default": ""},
+    "note": {"type": "str", "default": ""},
     "lease_seconds": {"type": "int", "default": 3600},
     "wait_seconds": {"type": "int", "default": 0},
     "allow_missing": {"type": "list", "elements": "str", "default": []},
@@ -37,7 +37,7 @@ def main(module: AnsibleModule) -> None:
     if module.check_mode:
         module.exit_json(changed=False, **answer)
     if p["state"] == "held":
-        answer.update(lease.take(path, p))
+        answer.update(lease.take(path, {**p, "message": p["note"]}))
     else:
         found = lease.give_back(path, p["token"], whoevers=p["state"] == "broken")
         answer["broken"] = found if p["state"] == "broken" else {}

@@ -98,7 +98,7 @@ def system_slice() -> str:
     except OSError:
         return ""
     mounts = {"": ("", "/unified"), "name=systemd": ("/systemd",)}
-    for _, controller, path in groups:
+    for _dummy, controller, path in groups:
         for mount in mounts.get(controller, ()):
             found = os.path.dirname(f"{CGROUPS}{mount}{path}")
             if os.path.isdir(found):
@@ -198,7 +198,7 @@ class Host:
     def answers(self) -> tuple[list[dict], dict | None]:
         """Liveness, readiness, the way in; and the certificate."""
         found, certificate = [], None
-        live, _ = self.probe("live", self.config["live"])
+        live, dummy = self.probe("live", self.config["live"])
         found.append(live)
         slow = self.limits["slow_seconds"]
         if slow:

@@ -189,4 +189,4 @@ def metrics(app: str, now: float, view: dict, results: list[dict], more: dict) -
     until = view["silence"]["until"] if view["silence"] else 0
     single("decant_silenced_until_timestamp_seconds", "Until when alerts are silenced; 0 for not.", until)
     single("decant_last_run_timestamp_seconds", "When the checks ran last.", now)
-    return "".join(f"{line}\n" for _, _, lines in families for line in lines)
+    return "".join(f"{line}\n" for dummy, kind, lines in families for line in lines)
