@@ -1,6 +1,7 @@
-"""Lets the scenarios' tests import molecule/shared/testing.py as `testing`."""
+"""Lets the scenarios' tests import molecule/shared/testing.py as `testing`, and what is in tools/."""
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent / "shared"))
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE / "shared"), str(HERE.parent / "tools")]

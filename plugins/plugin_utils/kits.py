@@ -126,7 +126,7 @@ def problems(v: Mapping[str, Any]) -> list[str]:
         elif unknown := sorted(set(entry) - set(ENTRY)):
             found.append(f"{name} in kit_variables has '{unknown[0]}', which is not one of {', '.join(ENTRY)}.")
     for name in (*(v.get("app_env") or {}), *(v.get("app_secrets") or {})):
-        if name not in entries and name not in OWN:
+        if name not in entries and name not in OWN and v.get("kit_parts") != ["releases"]:
             found.append(
                 f"{name} is set by the inventory, and kit_variables has no purpose of it. Write {name}: {{purpose: ...}} there."
             )

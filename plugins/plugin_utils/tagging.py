@@ -399,7 +399,6 @@ def beside(repository: Repository, commit: str) -> Iterator[Repository]:
         with contextlib.suppress(Refused):
             repository.git("worktree", "remove", "--force", place)
         shutil.rmtree(folder, ignore_errors=True)
-        repository.maybe("worktree", "prune")
 
 
 def written(tree: Repository, release: Release, prepare: list[list[str]]) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.decant.flask.plugins.plugin_utils import kits, notes
 from build import working_copy
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -119,8 +120,12 @@ def own(repository: Path, name: str, *arguments: str) -> str:
 
 
 def test_the_pages_are_those_of_the_kit(repository: Path):
-    """bin/release pages writes them."""
+    """bin/release pages writes them, and nobody else does but for ticks."""
     assert "changed=0" in own(repository, "kit", "--check")
+    record = kits.read_record((repository / kits.RECORD).read_text())
+    assert set(record) == {"docs/releases/README.md", "docs/releases/checklist.md"}
+    texts = {path: notes.unticked((repository / path).read_text()) for path in record}
+    assert {path: kits.digest(text) for path, text in texts.items()} == record
 
 
 def test_decant_releases_itself(repository: Path, tmp_path: Path):

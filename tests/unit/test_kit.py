@@ -232,6 +232,13 @@ def test_bad_input_is_named(tmp_path: Path, changes: dict[str, Any], part: str):
     assert part in found
 
 
+def test_release_pages_alone_need_no_purposes(tmp_path: Path):
+    v = {"kit_dest": str(tmp_path), "app_env": {"MAIL_SERVER": "x"}}
+    assert len(kits.problems(v)) == 1 and kits.problems({**v, "kit_parts": ["releases"]}) == []
+    named = {one.path for one in kits.files({"app_name": "shop", "kit_parts": ["releases"]})}
+    assert named == {"docs/releases/README.md", "docs/releases/checklist.md"}
+
+
 def test_another_shape_of_a_backend():
     """An object at module level, PostgreSQL, TLS."""
     v = {

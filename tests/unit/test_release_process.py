@@ -217,10 +217,10 @@ def test_a_branch_without_upstream_goes_to_origin(repo: Path):
 # --- a failure midway ----------------------------------------------------------------------------
 
 
-def hook(folder: Path, name: str) -> None:
+def hook(folder: Path, name: str, when: str = "true") -> None:
     path = folder / name
     path.parent.mkdir(exist_ok=True)
-    path.write_text("#!/bin/sh\necho 'not today' >&2\nexit 1\n")
+    path.write_text(f"#!/bin/sh\nif {when}; then echo 'not today' >&2; exit 1; fi\n")
     path.chmod(0o755)
 
 
@@ -238,6 +238,15 @@ def no_push(repo: Path) -> None:
     hook(repo.parent / "upstream.git/hooks", "pre-receive")
 
 
+def no_tag_there(repo: Path) -> None:
+    """The branch alone would be taken."""
+    hook(repo.parent / "upstream.git/hooks", "update", '[ "$1" = refs/tags/v1.4.1 ]')
+
+
+def in_the_way(repo: Path) -> None:
+    put(repo, "docs/releases/1.4.1.md", "somebody's, written meanwhile\n")
+
+
 def no_forward(repo: Path) -> None:
     (repo / ".git/index.lock").touch()
 
@@ -248,7 +257,9 @@ def no_forward(repo: Path) -> None:
         (no_commit, {}),
         (no_tag, {}),
         (no_push, {"kit_release_push": True}),
+        (no_tag_there, {"kit_release_push": True}),
         (no_forward, {}),
+        (in_the_way, {}),
         (None, {"kit_release_prepare": [["false"]]}),
         (None, {"kit_release_prepare": [["no-such-program"]]}),
     ],

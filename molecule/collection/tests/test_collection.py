@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import build
+import cores
 import pytest
 from testing import ROOT, STATE, App, Run, play, until
 
@@ -25,46 +27,20 @@ def clone() -> Path:
     """What git would clone, uncommitted files included, in an empty place."""
     target = STATE / "clone"
     shutil.rmtree(target, ignore_errors=True)
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        check=True,
-    )
-    for name in filter(None, listed.stdout.decode().split("\0")):
-        source = ROOT / name
-        if os.path.lexists(source):
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, target / name, follow_symlinks=False)
+    build.working_copy(target)
+    as_ada = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
+    for words in (("init", "--quiet"), ("add", "--all"), (*as_ada, "commit", "--quiet", "--message", "All of it")):
+        subprocess.run(["git", *words], cwd=target, check=True)
     return target
 
 
-def pythons() -> list[tuple[str, str]]:
-    """Pythons of this machine with the core that is tested on each."""
-    found = [("2.19", sys.executable)]
-    candidates = [
-        shutil.which("python3.13"),
-        *sorted(map(str, Path.home().glob(".pyenv/versions/3.13*/bin/python3.13"))),
-    ]
-    for candidate in filter(None, candidates):
-        if subprocess.run([candidate, "-c", "import ensurepip"], capture_output=True, check=False).returncode == 0:
-            return [*found, ("2.21", candidate)]
-    return [*found, ("2.21", "")]
-
-
-@pytest.fixture(scope="module", params=pythons(), ids=lambda param: f"core {param[0]}")
+@pytest.fixture(scope="module", params=cores.pythons(), ids=lambda param: f"core {param[0]}")
 def core(request: pytest.FixtureRequest) -> Path:
     """The bin directory of an environment with nothing but ansible-core."""
     version, python = request.param
     if not python:
         pytest.skip("no Python 3.13 on this machine")
-    venv = STATE / f"core-{version}"
-    if not venv.exists():
-        subprocess.run([python, "-m", "venv", str(venv)], check=True)
-        subprocess.run([str(venv / "bin/pip"), "install", "--quiet", f"ansible-core=={version}.*"], check=True)
-    said = subprocess.run([str(venv / "bin/ansible"), "--version"], capture_output=True, text=True, check=True).stdout
-    assert f"core {version}." in said
-    return venv / "bin"
+    return cores.environment(version, python, STATE)
 
 
 def run(core: Path, cwd: Path, *arguments: str, **env: str) -> Run:
@@ -102,8 +78,8 @@ def test_the_installed_tarball_deploys_from_an_empty_directory(app: App, core: P
     # The run's own settings name the checkout, where galaxy would find the collection installed and stop.
     env = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
     galaxy = str(core / "ansible-galaxy")
-    build = [galaxy, "collection", "build", "--output-path", str(place), str(clone)]
-    subprocess.run(build, check=True, capture_output=True, env=env)
+    made = [sys.executable, str(ROOT / "tools/build.py"), "--repository", str(clone), "--output", str(place)]
+    subprocess.run(made, check=True, env={**env, "PATH": f"{core}:{os.environ['PATH']}"})
     (tarball,) = place.glob("decant-flask-*.tar.gz")
     subprocess.run(
         [galaxy, "collection", "install", "--offline", "--collections-path", str(place / "collections"), str(tarball)],
