@@ -34,6 +34,7 @@ STRAY = (
     "examples/backend/api/.pytest_cache/x",
     "tests/unit/.hypothesis/x",
     "tests/output/junit.xml",
+    "site/index.html",
 )
 
 
