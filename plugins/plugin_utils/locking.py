@@ -68,7 +68,7 @@ def refusal(name: str, host: str, holder: Mapping[str, Any], waited: Any) -> str
     return (
         f"{name} is locked on {host}{how}: {note(holder)}. Nothing was changed. Wait for it (-e lock_wait_seconds=600 does), or, when "
         f"that run is gone, wait until {holder.get('expires') or 'somebody removes it'}, when the lock is stale, or remove it: "
-        "ansible-playbook playbooks/unlock.yml -e lock_reason='...'"
+        "ansible-playbook playbooks/unlock.yml -e \"lock_reason='...'\""
     )
 
 
