@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 # GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Debian hosts for the demo, the tests and the benchmark: containers that boot systemd and are reached over SSH.
+"""Debian hosts for the demo, the tutorial, the tests and the benchmark: containers that boot systemd and are reached over SSH.
 
     hosts.py image                                    build the base image when it is missing, print its name
     hosts.py up --group GROUP NAME... [--publish A:P:P]   boot hosts, wait until SSH answers; those that run are left alone
-    hosts.py inventory --group GROUP                  connection variables of the group's hosts, as JSON
+    hosts.py inventory --group GROUP [NAME...]        connection variables of the group's hosts, or of some of them, as JSON
+    hosts.py inventory --group GROUP --under TOP ...  the same as an inventory, with the hosts in its group TOP
     hosts.py reboot --group GROUP NAME...             reboot hosts, wait until SSH answers
     hosts.py down --group GROUP                       remove the group's hosts
 
@@ -264,6 +265,16 @@ def variables(group: str) -> dict[str, dict[str, str]]:
     }
 
 
+def inventory(group: str, names: list[str], under: str | None) -> dict:
+    """How to reach a group's hosts, or those of some names: by name, or as an inventory that has them in a group."""
+    known = variables(group)
+    missing = sorted(set(names) - set(known))
+    if missing:
+        raise HostError(f"there is no host '{missing[0]}' in the group {group}. There: {', '.join(known) or 'none'}")
+    found = {name: known[name] for name in names or known}
+    return {under: {"hosts": found}} if under else found
+
+
 def up(group: str, names: list[str], publish: str | None) -> None:
     """Boot what is missing, start what is stopped."""
     known = {container["Labels"]["org.decant.host"]: container for container in containers(group)}
@@ -312,6 +323,9 @@ def main() -> int:
             command.add_argument("names", nargs="+", metavar="NAME")
         if verb == "up":
             command.add_argument("--publish", metavar="ADDRESS:PORT:PORT")
+        if verb == "inventory":
+            command.add_argument("names", nargs="*", metavar="NAME")
+            command.add_argument("--under", metavar="TOP")
     arguments = parser.parse_args()
     if arguments.verb == "up" and arguments.publish and len(arguments.names) > 1:
         parser.error("--publish takes one NAME: a port leads to one host")
@@ -324,7 +338,7 @@ def main() -> int:
         elif arguments.verb == "up":
             up(arguments.group, arguments.names, arguments.publish)
         elif arguments.verb == "inventory":
-            print(json.dumps(variables(arguments.group), indent=2))
+            print(json.dumps(inventory(arguments.group, arguments.names, arguments.under), indent=2))
         elif arguments.verb == "reboot":
             reboot(arguments.group, arguments.names)
         else:

@@ -42,6 +42,7 @@ SLOW_FIRST = (
     "tls",
     "kit",
     "sandbox",
+    "docs",
     "database",
     "status",
     "rollback",

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import build
 import testinfra
 from testinfra.host import Host
 
@@ -149,6 +150,13 @@ def play(
 def deploy(*arguments: str, **variables: Any) -> Run:
     """deploy.yml with extra variables."""
     return play("deploy.yml", *arguments, **variables)
+
+
+def checkout(target: Path) -> Path:
+    """What git would clone, uncommitted files included, in an empty place."""
+    shutil.rmtree(target, ignore_errors=True)
+    build.working_copy(target)
+    return target
 
 
 def source_copy(name: str, source: str = "examples/backend") -> Path:

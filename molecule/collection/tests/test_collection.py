@@ -12,7 +12,7 @@ from pathlib import Path
 import build
 import cores
 import pytest
-from testing import ROOT, STATE, App, Run, play, until
+from testing import ROOT, STATE, App, Run, checkout, play, until
 
 BACKEND = {"app_path": str(ROOT / "examples/backend")}
 
@@ -24,10 +24,8 @@ def app() -> App:
 
 @pytest.fixture(scope="module")
 def clone() -> Path:
-    """What git would clone, uncommitted files included, in an empty place."""
-    target = STATE / "clone"
-    shutil.rmtree(target, ignore_errors=True)
-    build.working_copy(target)
+    """A git repository of what git would clone, uncommitted files included."""
+    target = checkout(STATE / "clone")
     as_ada = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
     for words in (("init", "--quiet"), ("add", "--all"), (*as_ada, "commit", "--quiet", "--message", "All of it")):
         subprocess.run(["git", *words], cwd=target, check=True)
