@@ -75,7 +75,8 @@ def survey(
             lock = locks.describe(kits.Code(os.path.join(dest, str(values.get("app_subdir") or ""))), values, "")
         except (SourceError, RequirementsError) as error:
             raise AnsibleActionFail(f"{error} Nothing was written.") from None
-    wanted = rendered(values, lock, files, task_vars, templar, loader)
+    review = kits.last_review(read(f"{dest}/{kits.REVIEW}"))
+    wanted = rendered(values, kits.told(values, lock, review), files, task_vars, templar, loader)
     record = kits.read_record(read(f"{dest}/{kits.RECORD}"))
     there = {path: read(f"{dest}/{path}") for path in {*wanted, *record}}
     return wanted, there, record, kits.decide(wanted, there, record, overwrite)
@@ -83,14 +84,14 @@ def survey(
 
 def rendered(
     values: dict[str, Any],
-    lock: dict[str, Any],
+    told: dict[str, Any],
     files: list[kits.File],
     task_vars: dict[str, Any],
     templar: Any,
     loader: Any,
 ) -> dict[str, str]:
     """Path to text. The roles' own templates see what they see in a deploy, but for what a host would say."""
-    scope = {**settings.everything(task_vars, loader), **kits.host(values), "kit": kits.told(values, lock)}
+    scope = {**settings.everything(task_vars, loader), **kits.host(values), "kit": told}
     scoped = templar.copy_with_new_env(available_variables=scope)
     found = {}
     for one in files:

@@ -17,6 +17,7 @@ from typing import Any
 from . import plans
 
 RECORD = ".decant-kit.json"
+REVIEW = "deploy/readiness.json"  # where playbooks/readiness.yml is told to leave its report
 ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 SQL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 ENTRY = ("purpose", "default", "example", "required")
@@ -207,15 +208,16 @@ def install(lock: Mapping[str, Any]) -> list[str]:
     return [*found, *([f"{pip} {' '.join(map(shlex.quote, lock['additions']))}"] if lock["additions"] else [])]
 
 
-def told(v: Mapping[str, Any], lock: Mapping[str, Any]) -> dict[str, Any]:
+def told(v: Mapping[str, Any], lock: Mapping[str, Any], review: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """What the kit's own templates are told, under the name `kit`.
 
-    :param lock: what the code wants installed, by locks.describe().
+    :param lock: what the code wants installed, by locks.describe(); empty where there is no code.
+    :param review: last_review() of the repository.
     """
     tls = str(v.get("nginx_tls") or "off") not in ("off", "False")
     name, subdir = str((v.get("nginx_server_names") or [v["app_name"]])[0]), str(v.get("app_subdir") or "")
     database = str(v.get("app_database") or "sqlite")
-    scheme = f"postgresql+{lock['driver']}" if lock["driver"] else "postgresql"
+    scheme = f"postgresql+{lock['driver']}" if lock.get("driver") else "postgresql"
     rows = environment(v)
     if database == "postgresql":
         for row in rows:
@@ -243,7 +245,8 @@ def told(v: Mapping[str, Any], lock: Mapping[str, Any]) -> dict[str, Any]:
         "scheme": scheme,
         "unasked": f"{scheme}://{UNASKED}",
         "measured": MEASURED,
-        "install": install(lock),
+        "install": install(lock) if lock else [],
+        "review": dict(review or {}),
         "shared": [[path, inside(subdir, path)] for path in v.get("app_shared_paths") or []],
         "variables": rows,
         "required": [row["name"] for row in rows if row["required"]],
@@ -294,6 +297,24 @@ def host(v: Mapping[str, Any]) -> dict[str, Any]:
         },
         "__app_roles_in_play": ["app", "release", "venv", "dotenv", "migrate", "gunicorn", "nginx", "health", "backup"],
     }
+
+
+def last_review(text: str | None) -> dict[str, Any]:
+    """What a report of readiness.yml says: when, and one line for each question, the worst host's. Empty without a report."""
+    try:
+        found = json.loads(text or "")
+        rank = {"red": 0, "waived": 1, "n/a": 2, "ok": 3}
+        lines: dict[str, dict[str, str]] = {}
+        for one in found["lines"]:
+            line = {
+                key: str(one[key]) for key in ("check", "title", "verdict", "severity", "host", "evidence", "waiver")
+            }
+            before = lines.get(line["check"])
+            if before is None or rank[line["verdict"]] < rank[before["verdict"]]:
+                lines[line["check"]] = line
+        return {"at": str(found["at"]), "worst": str(found["worst"]), "lines": list(lines.values())}
+    except (ValueError, KeyError, TypeError):
+        return {}
 
 
 # --- what is there -------------------------------------------------------------------------------
