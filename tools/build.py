@@ -41,7 +41,7 @@ def checkout(repository: Path, commit: str, folder: Path) -> int:
     """A commit's files in a folder, and its time in seconds."""
     archive = sources.git(["archive", "--format=tar", commit], folder=str(repository))
     subprocess.run(["tar", "--extract", "--directory", str(folder)], input=archive, check=True)
-    return int(sources.git(["show", "--no-patch", "--format=%ct", commit], folder=str(repository)))
+    return int(sources.git(["log", "-1", "--format=%ct", commit], folder=str(repository)))
 
 
 def galaxy_build(tree: Path, folder: Path) -> Path:

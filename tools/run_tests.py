@@ -41,6 +41,7 @@ SLOW_FIRST = (
     "failures",
     "tls",
     "kit",
+    "readiness",
     "sandbox",
     "docs",
     "database",

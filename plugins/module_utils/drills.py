@@ -172,6 +172,8 @@ def alerts(layout: Layout, release_id: str) -> dict[str, Any]:
     }
     file = f"{now:.6f}-readiness.json"
     # Written beside and renamed: whatever is in the spool is taken at once.
+    if not os.path.isdir(SPOOL.format(layout.name)):  # nothing was checked yet: the first check makes its place
+        systemctl("start", f"{layout.name}-health.service", check=False)
     spool, queue = SPOOL.format(layout.name), QUEUE.format(layout.name)
     beside = f"{os.path.dirname(spool)}/.{file}"
     atomic_write(beside, json.dumps(event).encode(), 0o600)

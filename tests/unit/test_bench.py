@@ -32,6 +32,15 @@ hosts, bench, load = tool("hosts"), tool("bench"), tool("load")
 Run, Sample, Verdict = bench.Run, bench.Sample, bench.Verdict
 
 
+def test_hosts_as_an_inventory(monkeypatch: pytest.MonkeyPatch):
+    known = {"web1": {"ansible_host": "192.0.2.1"}, "web2": {"ansible_host": "192.0.2.2"}}
+    monkeypatch.setattr(hosts, "variables", lambda group: known)
+    assert hosts.inventory("g", [], None) == known
+    assert hosts.inventory("g", ["web2"], "backend") == {"backend": {"hosts": {"web2": known["web2"]}}}
+    with pytest.raises(hosts.HostError, match="there is no host 'web3' in the group g. There: web1, web2"):
+        hosts.inventory("g", ["web3"], "backend")
+
+
 @pytest.mark.parametrize(
     ("values", "share", "wanted"),
     [

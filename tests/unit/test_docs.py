@@ -21,7 +21,8 @@ PAGES = sorted(
     str(path.relative_to(ROOT))
     for path in [ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("roles/*/README.md")]
 )
-KNOWN = {*settings.specs(), *settings.COMMAND_LINE, *contract.INSECURE}
+# release_summary is a section of a changelog fragment.
+KNOWN = {*settings.specs(), *settings.COMMAND_LINE, *contract.INSECURE, "release_summary"}
 NAME = re.compile(rf"(?<![\w./-])((?:{'|'.join((*settings.ROLES, *settings.VERBS))})_\w+)(\*|\.\.\.)?(?![\w(/-])")
 
 
@@ -74,6 +75,20 @@ def test_every_extra_variable_is_read_whole(page: str):
 def test_an_extra_variable_that_is_cut_is_seen():
     assert parse_kv(extra("x -e silence_reason='moving the disk'")[0])["_raw_params"] == "the disk"
     assert parse_kv(extra("""x -e "silence_reason='moving the disk'" """)[0]) == {"silence_reason": "moving the disk"}
+
+
+def test_the_figures_beside_the_rivals_are_the_measured_ones():
+    """bin/bench --write rewrites the one page, and nobody the other."""
+    measured = (ROOT / "docs/performance.md").read_text(encoding="utf-8")
+    said = (ROOT / "docs/explanation/rivals.md").read_text(encoding="utf-8")
+    rows = re.findall(
+        r"^\| code-only release \| ([\w ]+) \| [\d.]+ / ([\d.]+) / [\d.]+ \| \d+ \| (\d+) \| (\d+)",
+        measured,
+        re.MULTILINE,
+    )
+    assert [name for name, *_ in rows] == ["Decant", "Capistrano", "plain script"]
+    for name, seconds, sent, failed in rows:
+        assert f"| {name} | {seconds} | {failed} of {sent} |" in said
 
 
 # --- the blocks that bin/test docs runs ----------------------------------------------------------

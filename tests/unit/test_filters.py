@@ -46,6 +46,7 @@ def test_every_filter_is_known_by_its_own_name():
             "postgresql_url",
             "probe_words",
             "rate_zones",
+            "readiness_questions",
             "release_line",
             "response_headers",
             "sandbox",

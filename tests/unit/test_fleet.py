@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 from ansible.errors import AnsibleActionFail
-from ansible_collections.decant.flask.plugins.action import report as action
-from ansible_collections.decant.flask.plugins.plugin_utils import fleet
+from ansible_collections.decant.flask.plugins.plugin_utils import fleet, reports
 
 NOW = "2026-11-22T10:20:00Z"
 R1, R2 = "20261122T101500Z-3f2a9c1", "20261123T101500Z-aaaaaaa"
@@ -314,7 +313,7 @@ def test_the_file_is_the_owners(tmp_path: Path):
     path = tmp_path / "status.json"
     path.write_text("old")
     path.chmod(0o644)
-    action.write(str(path), "{}\n", "status_file")
+    reports.write(str(path), "{}\n", "status_file")
     assert path.read_text() == "{}\n"
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
 
@@ -323,4 +322,4 @@ def test_a_file_without_a_place(tmp_path: Path):
     with pytest.raises(
         AnsibleActionFail, match=r"status_file is '.*', and .* cannot be written on the controller: No such"
     ):
-        action.write(f"{tmp_path}/none/status.json", "{}", "status_file")
+        reports.write(f"{tmp_path}/none/status.json", "{}", "status_file")

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,9 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.decant.flask.plugins.plugin_utils import notes, tagging
+from controller import play
 
 ROOT = Path(__file__).resolve().parents[2]
-BIN = Path(sys.executable).parent
 DEFAULTS = yaml.safe_load((ROOT / "roles/kit/defaults/main.yml").read_text(encoding="utf-8"))
 CHECKLIST = "# Release checklist of projects\n\n## Before\n\n- [ ] Green.\n- [ ] Told.\n\n## During\n\n- [ ] Pushed.\n"
 DATE = "2026-11-22"
@@ -529,17 +528,7 @@ def test_trivial_changes_are_not_shown():
 def playbook(place: Path, name: str, *arguments: str, **changes: Any) -> subprocess.CompletedProcess[str]:
     """A playbook for the repository in place/projects, whose kit is its release pages."""
     own = {"app_name": "projects", "kit_parts": ["releases"], "kit_release_date": DATE, **changes}
-    put(place, "hosts.yml", {"backend": {"hosts": {"web.example.org": {}}, "vars": own}})
-    settings = {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections")}
-    words = [str(BIN / "ansible-playbook"), "-i", "hosts.yml", *arguments, str(ROOT / "playbooks" / name)]
-    return subprocess.run(
-        [*words, "-e", f"kit_dest={place / 'projects'}"],
-        env={**os.environ, **settings, "ANSIBLE_HOME": str(place / "home"), "ANSIBLE_NOCOLOR": "1"},
-        cwd=place,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return play(place, name, place / "projects", own, *arguments)
 
 
 def test_the_playbook(repo: Path, tmp_path: Path):

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import build
 import cores
 import pytest
 from testing import ROOT, STATE, App, Run, checkout, play, until

@@ -194,7 +194,7 @@ BROKEN: dict[str, tuple[Callable[[App, str], tuple[str, str]], str, str]] = {
         "is not what the release wrote",
         "Deploy",
     ),
-    "user": (lambda app, release: dropped(app, "User=root"), r"run as \[0", "drop-ins"),
+    "user": (lambda app, release: dropped(app, "User=nobody", "ExecStartPost="), r"run as \[65534\]", "drop-ins"),
     "database": (
         lambda app, release: dropped(app, "EnvironmentFile=/root/other.env"),
         "serve sqlite:////srv/projects/shared/other.db, and another one was migrated",
@@ -274,8 +274,8 @@ def test_what_is_broken_on_the_host_is_red_with_its_fix(app: App, ready: Review,
     write("web", "/root/short.pem", (STATE / "tls/short.pem").read_text(encoding="utf-8"))
     how, evidence, fix = BROKEN[check]
     breaking, mending = how(app, f"/srv/projects/releases/{app.current()}")
-    app.host.check_output(breaking)
     try:
+        app.host.check_output(breaking)
         review(readiness_fails_on="warning").red(check, evidence, fix)
     finally:
         app.host.check_output(mending)
