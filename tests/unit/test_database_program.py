@@ -9,6 +9,7 @@ import importlib.util
 import json
 import os
 import sqlite3
+import types
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -200,3 +201,23 @@ def test_the_newest_of_each_kind_stay_and_what_a_release_names(program: ModuleTy
         "20261105T020000Z-timer.json",
         "20261105T030000Z-migration.json",
     ]
+
+
+# --- the release that serves ---------------------------------------------------------------------
+
+
+def test_a_unit_that_outlives_releases_works_where_the_one_that_serves_is(
+    program: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    options = types.SimpleNamespace(directory="migrations")
+    with pytest.raises(program.Trouble, match="does not say where its code is"):
+        program.enter(str(tmp_path), options)
+    (tmp_path / "releases/R1/src/service").mkdir(parents=True)
+    (tmp_path / "current").symlink_to("releases/R1")
+    (tmp_path / "current/release.json").write_text('{"subdir": "service", "migrate_directory": "schema"}')
+    program.enter(str(tmp_path), options)
+    assert Path.cwd() == tmp_path / "releases/R1/src/service" and options.directory == "schema"
+    (tmp_path / "current/release.json").write_text("{}")  # of an older Decant
+    program.enter(str(tmp_path), options)
+    assert Path.cwd() == tmp_path / "releases/R1/src" and options.directory == "schema"

@@ -148,6 +148,22 @@ def test_the_next_deploy_after_a_rollback_is_an_ordinary_one(app: App) -> None:
     assert app.manifest()["previous"] == before
 
 
+def test_a_backup_is_of_the_release_that_serves(app: App) -> None:
+    """Also where its code is elsewhere than that of the deploy that wrote the backup's unit."""
+    before = app.current()
+    source = source_copy("moved")
+    (source / "api").rename(source / "service")
+    deploy(app_path=str(source), app_subdir="service").ok()
+    app.drained()
+    play("playbooks/backup.yml", app_subdir="service").ok()
+    rollback().ok()
+    app.drained()
+    assert app.current() == before
+    known = app.host.check_output("ls /srv/projects/backups")
+    app.host.check_output("systemctl start projects-backup@manual.service")  # as the timer does
+    assert app.host.check_output("ls /srv/projects/backups") != known
+
+
 def test_what_is_pruned_and_what_never_is(app: App) -> None:
     """release_keep good ones stay, with the one that serves and the one before it; environments without a release go."""
     app.host.check_output("mkdir /srv/projects/venvs/0123456789abcdef")
