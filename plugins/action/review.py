@@ -27,7 +27,7 @@ class ActionModule(ActionBase):
         found: Mapping[str, Any] = settings.plain(self._task.args["found"])
         v = settings.load(task_vars or {}, self._templar, self._loader)
         others = {path: digests(path) for path in v.get("readiness_other_reports") or []}
-        lines = [line for host, answer in found.items() for line in readiness.host_lines(host, answer, v, others)]
+        lines = [line for host in found for line in readiness.host_lines(host, found, v, others)]
         lines = readiness.waived(lines, v.get("readiness_waivers") or [], datetime.date.today())
         keys = [
             (answer.get("review") or {}).get("config", {}).get("key", {}).get("digest", "") for answer in found.values()

@@ -59,9 +59,10 @@ def environment(layout: Layout, release_id: str) -> dict[str, str]:
         return envfile.parse(stream.read())
 
 
-def ask(layout: Layout, user: str, release_id: str, *words: str) -> dict[str, Any]:
+def ask(layout: Layout, user: str, release_id: str, *words: str, timeout: float = 120) -> dict[str, Any]:
     """What decant-database says to these words, run as a release would: its Python, code, environment and user.
 
+    :param timeout: seconds; the program is killed then.
     :raises CommandError, subprocess.TimeoutExpired, OSError, ValueError: when it cannot be asked.
     """
     record = layout.manifest(release_id)
@@ -73,7 +74,7 @@ def ask(layout: Layout, user: str, release_id: str, *words: str) -> dict[str, An
             env={**env, **files, "FLASK_SKIP_DOTENV": "1", "PYTHONDONTWRITEBYTECODE": "1"},
             cwd=layout.code(release_id, record.get("subdir", "")),
             user=user,
-            timeout=120,
+            timeout=timeout,
         )
     found = answer(done.stdout)
     if not found:

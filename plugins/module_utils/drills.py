@@ -7,6 +7,7 @@ Each drill leaves the host as it was, gets no traffic, and is held under the loc
 from __future__ import annotations
 
 import contextlib
+import glob
 import http.client
 import json
 import os
@@ -18,18 +19,40 @@ import time
 from typing import Any
 
 from ansible_collections.decant.flask.plugins.module_utils import database, edge_answers
-from ansible_collections.decant.flask.plugins.module_utils.host import active_instances, journal, run, systemctl
+from ansible_collections.decant.flask.plugins.module_utils.host import (
+    active_instances,
+    journal,
+    run,
+    systemctl,
+    unit_properties,
+)
 from ansible_collections.decant.flask.plugins.module_utils.layout import SYSTEMD_UNITS, Layout, atomic_write
 from ansible_collections.decant.flask.plugins.module_utils.readers import describe
 from ansible_collections.decant.flask.plugins.module_utils.work.releases import last_good
 
 START_SECONDS = 120
+RESTORE_SECONDS = 900
+DISK_FACTOR, MEMORY_FACTOR = 3, 15
 ANSWER_SECONDS = 30
-ALERT_SECONDS = 30
+ALERT_SECONDS = 20
 RUNTIME_UNITS = "/run/systemd/system"
 SPOOL, QUEUE = "/var/lib/decant-health/{}/spool", "/var/lib/decant/health/{}/queue"  # decant-health's
 # Nobody is there: a file in a directory that no file can be made in, and a port that nothing may listen on.
 NOWHERE = {"sqlite": "sqlite:////proc/decant-nowhere/app.db", "other": "{scheme}://nobody@127.0.0.1:1/nowhere"}
+
+
+def room(record: dict[str, Any], folder: str) -> str:
+    """Why a backup is not restored into a copy here: the drill must not take what the backend needs. Empty when there is room."""
+    size = int(record.get("bytes") or 0)
+    free = os.statvfs(folder)
+    if free.f_bavail * free.f_frsize < DISK_FACTOR * size:
+        return f"the copy of {size} bytes needs {DISK_FACTOR} times that on the file system of {folder}"
+    if record.get("dialect") == "postgresql":  # its SQL is held in memory on the way
+        with open("/proc/meminfo", encoding="utf-8") as stream:
+            available = int(re.search(r"MemAvailable:\s+(\d+)", stream.read()).group(1)) * 1024
+        if available < MEMORY_FACTOR * size:
+            return f"the dump of {size} bytes may need {MEMORY_FACTOR} times that of memory"
+    return ""
 
 
 def restore(layout: Layout, user: str, release_id: str, backup_id: str) -> dict[str, Any]:
@@ -37,13 +60,18 @@ def restore(layout: Layout, user: str, release_id: str, backup_id: str) -> dict[
     if not backup_id:
         return {"error": "there is no backup"}
     record = next(one for one in database.backups(layout) if one["id"] == backup_id)
+    for left in glob.glob(f"{layout.root}/shared/.drill-*"):  # of a drill that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    if narrow := room(record, f"{layout.root}/shared"):
+        return {"error": f"there is no room for it: {narrow}"}
     folder = tempfile.mkdtemp(prefix=".drill-", dir=f"{layout.root}/shared")
     try:
         copy = f"{folder}/{record['file']}"
         shutil.copyfile(f"{layout.root}/backups/{record['file']}", copy)
         for path in (folder, copy):
             shutil.chown(path, user, user)
-        found = database.ask(layout, user, release_id, "drill", copy)
+        words = ("drill", copy, "--deadline", str(RESTORE_SECONDS))
+        found = database.ask(layout, user, release_id, *words, timeout=RESTORE_SECONDS + 60)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return {**found, "expected": record.get("revision"), "backup": backup_id}
@@ -68,8 +96,9 @@ def rollback(layout: Layout, user: str, release_id: str) -> dict[str, Any]:
         said = verdicts[-1] if verdicts else done.stdout.strip()
         return {"target": target, "health": said} if done.returncode == 0 else {"target": target, "error": said}
     finally:
-        systemctl("stop", *units, check=False)
-        systemctl("reset-failed", *units, check=False)
+        if layout.current_id() != target:  # a rollback that took the lock over, or was let in by hand, has gone there
+            systemctl("stop", *units, check=False)
+            systemctl("reset-failed", *units, check=False)
 
 
 def drill_unit(text: str, environment_file: str, identifier: str) -> str:
@@ -94,9 +123,9 @@ def nowhere(url: str) -> str:
     return NOWHERE["sqlite"] if not url or scheme.startswith("sqlite") else NOWHERE["other"].format(scheme=scheme)
 
 
-def outage(layout: Layout, release_id: str, path: str, host: str) -> dict[str, Any]:
-    """The release that serves, started once more with a database that is nowhere, and asked how it is: its status, or why it did not
-    start at all."""
+def outage(layout: Layout, release_id: str, path: str, headers: dict[str, str]) -> dict[str, Any]:
+    """The release that serves, started once more with a database that is nowhere, and asked how it is: what it answers there and what it
+    answers where it serves, or that it did not start at all."""
     name = f"decant-drill-{layout.name}"
     unit, socket_unit = f"{name}.service", f"{name}.socket"
     place, environment = f"/run/{name}.sock", f"/run/{name}.env"
@@ -108,20 +137,19 @@ def outage(layout: Layout, release_id: str, path: str, host: str) -> dict[str, A
         f"{RUNTIME_UNITS}/{unit}": service,
         f"{RUNTIME_UNITS}/{socket_unit}": f"[Socket]\nListenStream={place}\nSocketMode=0600\nRemoveOnStop=yes\n",
     }
+    serving = first_answer(layout.socket(release_id), path, headers)
     try:
         for where, text in written.items():
             atomic_write(where, text.encode(), 0o600)
         systemctl("daemon-reload")
-        done = run(["systemctl", "start", socket_unit, unit], check=False, timeout=START_SECONDS)
-        if done.returncode != 0:
-            return {"started": False}
+        started = run(["systemctl", "start", socket_unit, unit], check=False, timeout=START_SECONDS).returncode == 0
+        answer = first_answer(place, path, headers, unit) if started else 0
+        # gunicorn says that it is up before its workers have loaded the app: one that does not load ends a moment later.
+        if not answer and systemctl("is-active", unit, check=False) != "active":
+            return {"started": False, "serving": serving}
         told = {found["fingerprint"] for found in database.served(journal(unit, 200, layout, release_id))}
-        answer = first_answer(place, path, host)
-        return {
-            "started": True,
-            "status": answer,
-            "elsewhere": layout.manifest(release_id).get("migration", {}).get("fingerprint") not in told,
-        }
+        own = layout.manifest(release_id).get("migration", {}).get("fingerprint")
+        return {"started": True, "status": answer, "serving": serving, "elsewhere": own not in told}
     finally:
         systemctl("stop", socket_unit, unit, check=False)
         systemctl("reset-failed", socket_unit, unit, check=False)
@@ -131,13 +159,18 @@ def outage(layout: Layout, release_id: str, path: str, host: str) -> dict[str, A
         systemctl("daemon-reload", check=False)
 
 
-def first_answer(place: str, path: str, host: str) -> int:
-    """The status that an instance answers first: its workers are still importing the app when systemd calls it started. 0 for none."""
+def first_answer(place: str, path: str, headers: dict[str, str], unit: str = "") -> int:
+    """The status that an instance answers first: its workers are still importing the app when systemd calls it started. 0 for none.
+
+    :param unit: of an instance that may end without an answer.
+    """
     deadline = time.monotonic() + ANSWER_SECONDS
     while time.monotonic() < deadline:
         try:
-            return int(edge_answers.get(edge_answers.Unix(place, ANSWER_SECONDS), path, host)["status"])
+            return int(edge_answers.get(edge_answers.Unix(place, ANSWER_SECONDS), path, headers)["status"])
         except (OSError, http.client.HTTPException):
+            if unit and systemctl("is-active", unit, check=False) != "active":
+                return 0
             time.sleep(0.2)
     return 0
 
@@ -179,7 +212,7 @@ def alerts(layout: Layout, release_id: str) -> dict[str, Any]:
     atomic_write(beside, json.dumps(event).encode(), 0o600)
     os.rename(beside, f"{spool}/{file}")
     told: dict[str, str] = dict.fromkeys(names, "it has not answered yet")
-    deadline = time.monotonic() + ALERT_SECONDS
+    deadline = time.monotonic() + ALERT_SECONDS * len(names)  # one is asked after the other
     while time.monotonic() < deadline and any(told.values()):
         text = run(
             ["journalctl", "--no-pager", "--output=cat", f"--unit={unit}", f"--since=@{int(now)}"], check=False
@@ -188,7 +221,11 @@ def alerts(layout: Layout, release_id: str) -> dict[str, Any]:
             refused = re.findall(rf"^{re.escape(name)} did not take it, and is asked again: (.*)$", text, re.MULTILINE)
             told[name] = "" if f"told {name}: test readiness\n" in f"{text}\n" else (refused or [told[name]])[-1]
         time.sleep(0.5)
-    for folder in (spool, queue):  # a test is no alert: nobody needs it tomorrow
+    # A test is no alert: nobody needs it tomorrow. A unit that is at it would write it down again.
+    deadline = time.monotonic() + ALERT_SECONDS
+    while unit_properties(unit, "SubState").get("SubState") == "start" and time.monotonic() < deadline:
+        time.sleep(0.2)
+    for folder in (spool, queue):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{folder}/{file}")
     return {"receivers": told}

@@ -26,10 +26,13 @@ class Unix(http.client.HTTPConnection):
         self.sock.connect(self.place)
 
 
-def get(connection: http.client.HTTPConnection, path: str, host: str) -> dict[str, Any]:
-    """The answer to a GET: status, headers by name in lower case, where to."""
+def get(connection: http.client.HTTPConnection, path: str, headers: dict[str, str]) -> dict[str, Any]:
+    """The answer to a GET: status, and headers by name in lower case.
+
+    :param headers: Host among them.
+    """
     try:
-        connection.request("GET", path, headers={"Host": host, "User-Agent": "decant-readiness", "Connection": "close"})
+        connection.request("GET", path, headers={"User-Agent": "decant-readiness", **headers, "Connection": "close"})
         answer = connection.getresponse()
         answer.read()
         return {"status": answer.status, "headers": {name.lower(): value for name, value in answer.getheaders()}}
@@ -40,7 +43,7 @@ def get(connection: http.client.HTTPConnection, path: str, host: str) -> dict[st
 def plain(name: str, path: str, port: int) -> dict[str, Any]:
     """Without TLS."""
     try:
-        return get(http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS), path, name)
+        return get(http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS), path, {"Host": name})
     except (OSError, http.client.HTTPException) as error:
         return {"error": str(error) or type(error).__name__}
 
@@ -70,7 +73,7 @@ def tls(name: str, path: str, port: int) -> dict[str, Any]:
                 ends = certificates.end(str((connection.sock.getpeercert() or {}).get("notAfter", "")))
                 found["days"] = certificates.days_left({"ends": ends})
             found["version"] = connection.sock.version()
-            return {**found, **get(connection, path, name)}
+            return {**found, **get(connection, path, {"Host": name})}
         except ssl.SSLCertVerificationError as error:
             connection.close()
             found["untrusted"] = error.verify_message or str(error)

@@ -15,27 +15,9 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 WORK = "ansible_collections.decant.flask.plugins.module_utils.work"
 
 
-def packed() -> tuple[ModuleType, ...]:
+def packed() -> None:
     """Never called: ansible packs what it sees imported, and code() imports no more than what a task asks for."""
-    from ansible_collections.decant.flask.plugins.module_utils.work import (
-        backup,
-        certificate,
-        config_files,
-        dotenv,
-        host_state,
-        instance,
-        lock,
-        migrate,
-        readiness,
-        release,
-        releases,
-        status,
-        switch,
-        traffic,
-        venv,
-    )
-
-    return (
+    from ansible_collections.decant.flask.plugins.module_utils.work import (  # noqa: F401
         backup,
         certificate,
         config_files,
@@ -86,13 +68,14 @@ def dispatch() -> None:
     module = AnsibleModule(
         argument_spec={
             "module": {"type": "str", "required": True},
-            "arguments": {"type": "dict", "required": True},
+            # Told to no journal: which of them are secret is known when they are read, and then those alone are masked.
+            "arguments": {"type": "dict", "required": True, "no_log": True},
         },
         supports_check_mode=True,
-        no_log=True,  # the journal is told of no arguments: which ones are secret is not known before they are read
     )
     work = code(module.params["module"])
     found = ArgumentSpecValidator(work.ARGUMENTS).validate(module.params["arguments"])
+    module.no_log_values.clear()
     module.no_log_values.update(secrets(work.ARGUMENTS, found.validated_parameters))
     module.params = found.validated_parameters
     if found.error_messages:

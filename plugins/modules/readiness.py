@@ -43,6 +43,10 @@ options:
     description: Host header of the drills' requests.
     type: str
     default: ""
+  headers:
+    description: Further headers of those requests.
+    type: dict
+    default: {}
   listen_port:
     description: TCP port of nginx without TLS; 0 for none.
     type: int
@@ -62,7 +66,7 @@ options:
   drill_seconds:
     description: How long the drills may keep the lock, in seconds.
     type: int
-    default: 300
+    default: 1800
 attributes:
   check_mode:
     description: Reads the same, and holds no drill.

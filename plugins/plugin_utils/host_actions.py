@@ -14,11 +14,7 @@ class HostAction(ActionBase):
 
     def on_host(self, task_vars: dict[str, Any] | None, arguments: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Run the task's module on the host; with these arguments in place of the task's."""
-        return self._execute_module(
-            "decant.flask.on_host",
-            module_args={
-                "module": self._task.action.rpartition(".")[2],
-                "arguments": dict(self._task.args if arguments is None else arguments),
-            },
-            task_vars=task_vars,
-        )
+        name = self._task.action.rpartition(".")[2]
+        given = dict(self._task.args if arguments is None else arguments)
+        words = given if name == "on_host" else {"module": name, "arguments": given}
+        return self._execute_module("decant.flask.on_host", module_args=words, task_vars=task_vars)

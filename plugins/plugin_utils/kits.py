@@ -307,12 +307,14 @@ def last_review(text: str | None) -> dict[str, Any]:
         lines: dict[str, dict[str, str]] = {}
         for one in found["lines"]:
             line = {
-                key: str(one[key]) for key in ("check", "title", "verdict", "severity", "host", "evidence", "waiver")
+                key: " ".join(str(one[key]).split())
+                for key in ("check", "title", "verdict", "severity", "host", "evidence", "waiver")
             }
             before = lines.get(line["check"])
             if before is None or rank[line["verdict"]] < rank[before["verdict"]]:
                 lines[line["check"]] = line
-        return {"at": str(found["at"]), "worst": str(found["worst"]), "lines": list(lines.values())}
+        words = {"": "ready", "warning": "ready, with warnings", "critical": "not ready"}
+        return {"at": str(found["at"]), "says": words[found["worst"]], "lines": list(lines.values())}
     except (ValueError, KeyError, TypeError):
         return {}
 

@@ -122,12 +122,16 @@ def secret_key(f: Facts, v: Inputs) -> Verdict:
 
 def secret_key_unique(f: Facts, v: Inputs) -> Verdict:
     fix = "Give each environment and each backend a SECRET_KEY of its own: who has one signs sessions of the other."
+    if f["config"].get("error"):
+        return red(f"the configuration cannot be loaded: {f['config']['error']}", "Mend that and deploy.")
     if f["neighbours"]:
         return red(f"the same SECRET_KEY signs for {', '.join(f['neighbours'])} on this host", fix)
     digest = f["config"].get("key", {}).get("digest", "")
     same = sorted(name for name, other in f["other_keys"].items() if digest and digest in other)
     if same:
         return red(f"the same SECRET_KEY is in the report {', '.join(same)}", fix)
+    if not digest:
+        return absent("it is weak, see secret_key: a digest of it would give it away")
     number = len(f["other_keys"])
     return ok(
         f"no other backend of this host has it, nor one of {number} reports of other environments (readiness_other_reports)"
@@ -280,7 +284,11 @@ def sandbox(f: Facts, v: Inputs) -> Verdict:
 
 
 def backup(f: Facts, v: Inputs) -> Verdict:
-    found, hours = f["backup"], float(v["readiness_backup_age_hours"])
+    found = f["backup"]
+    if not v.get("migrate_enabled", True):
+        return absent("Decant knows no database of a backend without migrations")
+    if not found["id"] and f["backed_up_by"]:
+        return absent(f"{f['backed_up_by']} backs the database up for all hosts")
     if not v.get("backup_enabled", True):
         return red(
             "backup_enabled is false",
@@ -297,6 +305,7 @@ def backup(f: Facts, v: Inputs) -> Verdict:
             f"the file of {found['id']} is not what its record says",
             "Take another one (playbooks/backup.yml), and look at the disk.",
         )
+    hours = float(v["readiness_backup_age_hours"])
     if found["age"] is None or found["age"] > hours * HOUR:
         return red(
             f"the newest one, {found['id']}, is {fleet.age(found['age'])} old, and {hours:g} h are the most",
@@ -308,6 +317,10 @@ def backup(f: Facts, v: Inputs) -> Verdict:
 def drilled(f: Facts, name: str) -> Verdict | Mapping[str, Any]:
     """The facts of a drill, or why there are none."""
     drills = f["drills"]
+    if name in ("restore", "outage") and not f["migrates"]:
+        return absent("Decant knows no database of a backend without migrations")
+    if name == "restore" and not f["backup"]["id"] and f["backed_up_by"]:
+        return absent(f"{f['backed_up_by']} backs the database up for all hosts")
     if not drills:
         return absent("no drill was held (readiness_drills, check mode)")
     if drills.get("held_by"):
@@ -366,6 +379,11 @@ def outage(f: Facts, v: Inputs) -> Verdict:
             f"an instance without a database could not be asked: {found['error']}",
             "Mend that and run the review again.",
         )
+    if not 200 <= found["serving"] < 300:
+        return red(
+            f"{path} answers {found['serving']} where it serves, so its answer without a database says nothing",
+            "Name the path in health_ready_path, and what its request needs in health_headers and health_host.",
+        )
     if not found["started"]:
         return ok("without its database the backend does not start")
     if not found["elsewhere"]:
@@ -373,12 +391,10 @@ def outage(f: Facts, v: Inputs) -> Verdict:
             "the backend has its database elsewhere than from DATABASE_URL, so this cannot be tried",
             "Let the backend read DATABASE_URL.",
         )
-    if found["status"] < 300:
-        return red(
-            f"{path} answers {found['status']} without its database: {'nothing' if not found['status'] else 'healthy'}",
-            fix,
-        )
-    return ok(f"{path} answers {found['status']} when the database is nowhere, and is healthy with it")
+    if found["status"] < 500:
+        said = f"{path} answers {found['status']}" if found["status"] else f"{path} gives no answer"
+        return red(f"{said} without its database", fix)
+    return ok(f"{path} answers {found['status']} when the database is nowhere, and {found['serving']} with it")
 
 
 def alerts(f: Facts, v: Inputs) -> Verdict:
@@ -501,18 +517,32 @@ KNOWN = ("reach", *CHECKS)
 # --- the review ----------------------------------------------------------------------------------
 
 
-def host_lines(host: str, answer: Mapping[str, Any], v: Inputs, other_keys: Mapping[str, list[str]]) -> list[Line]:
+def backed_up_by(host: str, answers: Mapping[str, Mapping[str, Any]]) -> str:
+    """The host of the fleet that backs up the database that another one serves as well; empty for a database of its own."""
+
+    def served(name: str) -> set[str]:
+        told = ((answers[name].get("review") or {}).get("process") or {}).get("told") or []
+        return {one["database"] for one in told if not one["database"].startswith("sqlite:")}
+
+    others = [name for name in answers if name != host and served(name) & served(host)]
+    return next((name for name in others if answers[name]["review"]["backup"]["id"]), "")
+
+
+def host_lines(
+    host: str, answers: Mapping[str, Mapping[str, Any]], v: Inputs, other_keys: Mapping[str, list[str]]
+) -> list[Line]:
     """All lines of one host.
 
-    :param answer: the registered answer of the module readiness; empty, or with `unreachable` or `msg`, when there is none.
+    :param answers: host -> the registered answer of the module readiness; empty, or with `unreachable` or `msg`, when there is none.
     :param other_keys: name of another report to the digests of its SECRET_KEYs.
     """
+    answer = answers[host]
     facts = answer.get("review")
     if not facts or not facts["status"]["id"]:
         away = fleet.sentence(fleet.reason(str(answer.get("msg") or ""))) if not facts else "It serves no release."
         fix = "Reach it first: ssh says more with -v." if not facts else "Run deploy.yml."
         return [Line(host, "reach", REACH.title, REACH.severity, "red", away, fix)]
-    facts = {**facts, "other_keys": other_keys}
+    facts = {**facts, "other_keys": other_keys, "backed_up_by": backed_up_by(host, answers)}
     return [Line(host, name, check.title, check.severity, *check.judge(facts, v)) for name, check in CHECKS.items()]
 
 
@@ -630,6 +660,7 @@ def questions(v: Inputs) -> dict[str, Any]:
         "server_name": name,
         "health_url": str(v.get("health_ready_path") or v.get("health_path") or "/"),
         "host_header": str(v.get("health_host") or name),
+        "headers": {str(key): str(value) for key, value in (v.get("health_headers") or {}).items()},
         "listen_port": int(v.get("nginx_listen_port") or 0),
         "tls_port": 0 if edge.mode(v) == "off" else int(v.get("nginx_tls_port") or 0),
     }

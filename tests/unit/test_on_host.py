@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils.testing import patch_module_args
 from ansible_collections.decant.flask.plugins.module_utils import on_host
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,3 +71,16 @@ def test_secrets_are_found_at_any_depth():
     spec = {"plain": {}, "list": {"no_log": True}, "dict": {"no_log": True}, "text": {"no_log": True}}
     given = {"plain": "a", "list": ["b", ["c"]], "dict": {"d": {"e": "f"}, "g": 7}, "text": "", "more": "h"}
     assert on_host.secrets(spec, given) == {"b", "c", "f", "7"}
+
+
+def test_the_journal_is_told_of_no_arguments(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """A key is no_log in its module's spec; what AnsibleModule logs when it starts does not know that spec yet."""
+    logged: list[str] = []
+    monkeypatch.setattr(on_host.AnsibleModule, "log", lambda self, message, **more: logged.append(f"{message} {more}"))
+    arguments = {"name": "nobody-has-this", "root": "/nonexistent", "user": "nobody", "salt": SALT}
+    given = {"module": "host_state", "arguments": arguments, "_ansible_no_log": False}
+    with patch_module_args(given), pytest.raises(SystemExit):
+        on_host.dispatch()
+    answer = capsys.readouterr().out
+    assert logged and SALT not in " ".join(logged) and "/nonexistent" not in " ".join(logged)
+    assert SALT not in answer and "/nonexistent" in answer, "what is no secret is not masked"

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.decant.flask.plugins.module_utils import drills, edge_answers
+from ansible_collections.decant.flask.plugins.module_utils.work import readiness as work
 from ansible_collections.decant.flask.plugins.plugin_utils import contract, readiness
 from ansible_collections.decant.flask.plugins.plugin_utils.readiness import Line
 
@@ -102,9 +103,9 @@ def test_a_waiver_that_says_too_little_is_refused(waiver: Any, said: str):
 
 def test_a_host_that_is_away_and_one_that_serves_nothing_are_one_line_each():
     (away,) = readiness.host_lines(
-        "web", {"unreachable": True, "msg": "ssh: connect to host web port 22: No route"}, INPUTS, {}
+        "web", {"web": {"unreachable": True, "msg": "ssh: connect to host web port 22: No route"}}, INPUTS, {}
     )
-    (empty,) = readiness.host_lines("web", {"review": {"status": {"id": ""}}}, INPUTS, {})
+    (empty,) = readiness.host_lines("web", {"web": {"review": {"status": {"id": ""}}}}, INPUTS, {})
     assert (away.check, away.verdict) == (empty.check, empty.verdict) == ("reach", "red")
     assert "No route" in away.evidence and "deploy.yml" in empty.fix
 
@@ -141,6 +142,59 @@ def test_without_tls_behind_a_declared_proxy_the_question_does_not_arise():
         readiness.tls({"edge": {"tls": {}, "plain": {}}}, {**INPUTS, "nginx_trusted_proxies": ["192.0.2.1"]})[0]
         == "n/a"
     )
+
+
+@pytest.mark.parametrize(
+    ("found", "verdict", "said"),
+    [
+        (
+            {"started": True, "status": 503, "serving": 200, "elsewhere": True},
+            "ok",
+            "answers 503 when the database is nowhere, and 200",
+        ),
+        ({"started": False, "serving": 200}, "ok", "does not start"),
+        ({"started": True, "status": 200, "serving": 200, "elsewhere": True}, "red", "answers 200 without"),
+        ({"started": True, "status": 302, "serving": 302, "elsewhere": True}, "red", "says nothing"),
+        ({"started": True, "status": 404, "serving": 200, "elsewhere": True}, "red", "answers 404 without"),
+        ({"started": True, "status": 0, "serving": 200, "elsewhere": True}, "red", "gives no answer"),
+        (
+            {"started": True, "status": 503, "serving": 200, "elsewhere": False},
+            "red",
+            "elsewhere than from DATABASE_URL",
+        ),
+        ({"error": "no unit"}, "red", "no unit"),
+    ],
+)
+def test_health_is_believed_when_it_fails_without_a_database_and_only_then(
+    found: dict[str, Any], verdict: str, said: str
+):
+    answer = readiness.outage({"drills": {"outage": found}, "migrates": True}, {"health_path": "/api/health"})
+    assert answer[0] == verdict and said in answer[1]
+
+
+def test_of_hosts_that_share_a_database_one_backs_it_up():
+    def host(database: str, backup: str) -> dict[str, Any]:
+        return {"review": {"process": {"told": [{"database": database}]}, "backup": {"id": backup}}}
+
+    answers = {
+        "a": host("postgresql://db:5432/x", "B1"),
+        "b": host("postgresql://db:5432/x", ""),
+        "c": {"unreachable": True},
+    }
+    assert (readiness.backed_up_by("b", answers), readiness.backed_up_by("a", answers)) == ("a", "")
+    own = {
+        name: host("sqlite:////srv/projects/shared/projects.db", backup) for name, backup in (("a", "B1"), ("b", ""))
+    }
+    assert readiness.backed_up_by("b", own) == "", "a file is the host's own, whatever its path"
+    facts = {"backup": {"id": ""}, "backed_up_by": "a", "drills": {}, "migrates": True}
+    assert readiness.backup(facts, {})[0] == readiness.restore(facts, {})[0] == "n/a"
+
+
+def test_a_backend_without_migrations_has_no_questions_about_its_database():
+    facts = {"backup": {"id": ""}, "backed_up_by": "", "drills": {"restore": {}, "outage": {}}, "migrates": False}
+    assert {
+        check(facts, {"migrate_enabled": False})[0] for check in (readiness.backup, readiness.restore, readiness.outage)
+    } == {"n/a"}
 
 
 def test_a_rollback_across_a_migration_is_known_before_it_is_needed():
@@ -213,6 +267,31 @@ def test_the_unit_of_a_drill_has_the_sandbox_and_its_own_environment_and_stands_
         if "projects@R1" in one or "projects.target" in one or one.startswith(("ExecStartPost", "Restart"))
     ]
     assert "SyslogIdentifier=decant-drill-projects" in found and "SyslogIdentifier=projects" not in found
+
+
+def test_a_copy_is_not_made_where_there_is_no_room(tmp_path: Path):
+    assert drills.room({"bytes": 4096, "dialect": "sqlite"}, str(tmp_path)) == ""
+    assert "file system" in drills.room({"bytes": 10**15, "dialect": "sqlite"}, str(tmp_path))
+
+
+def test_a_file_is_open_to_all_when_its_directories_are(tmp_path: Path):
+    tmp_path.chmod(0o755)
+    (tmp_path / "shared").mkdir(mode=0o750)
+    (tmp_path / "shared/app.db").write_text("")
+    (tmp_path / "shared/app.db").chmod(0o644)
+    (tmp_path / "open").write_text("")
+    (tmp_path / "open").chmod(0o644)
+    (tmp_path / "link").symlink_to("open")
+    expected = work.open_to_all(
+        "/etc/hostname"
+    )  # whether the directories above a test's let others through is not its to say
+    assert not work.open_to_all(str(tmp_path / "shared/app.db")) and not work.open_to_all(str(tmp_path / "link"))
+    assert expected
+
+
+def test_no_secret_is_left_in_the_facts():
+    facts = {"a": ["x hunter2hunter2 y", {"b": "hunter2hunter2"}], "n": 123456, "t": True}
+    assert work.masked(facts, ["hunter2hunter2", "123456"]) == {"a": ["x *** y", {"b": "***"}], "n": 123456, "t": True}
 
 
 @pytest.mark.parametrize(

@@ -399,6 +399,15 @@ def test_a_lock_keeps_the_drills_from_being_held(app: App, ready: Review):
     assert found.reds() >= {"restore", "rollback", "health", "alerts"}
 
 
+def test_a_backend_without_migrations_is_asked_the_rest(app: App, ready: Review):
+    deploy(migrate_enabled=False).ok()
+    found = review(drills=True, migrate_enabled=False)
+    assert {name for name, line in found.lines.items() if line["verdict"] == "n/a"} >= {"schema", "backup"}
+    assert found.reds() <= {"rollback"}, found.run.output[-3000:]
+    assert found.lines["debug"]["verdict"] == found.lines["secret_key"]["verdict"] == "ok"
+    deploy().ok()
+
+
 # --- severity and waivers ------------------------------------------------------------------------
 
 

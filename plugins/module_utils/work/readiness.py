@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import glob
-import json
 import os
 import pwd
 import re
+import signal
 import stat
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -39,6 +40,7 @@ from ansible_collections.decant.flask.plugins.module_utils.work import status
 
 SHOWN = 5  # paths that a sentence names
 SECRET_KEY = "SECRET_KEY"  # a name, and no key
+OWN = "DECANT_RELEASE"  # every instance has it
 
 
 # --- the running process -------------------------------------------------------------------------
@@ -71,15 +73,21 @@ def process(layout: Layout, release_id: str, user: str) -> dict[str, Any]:
     if not pids:
         return {"pid": 0}
     wanted = database.environment(layout, release_id)
-    actual = environ(pids[-1])
+    actual: dict[str, str] = {}
+    uids = set()
+    for pid in pids:  # a worker may end meanwhile, and another one take its place
+        with contextlib.suppress(OSError):
+            uids.add(os.stat(f"/proc/{pid}").st_uid)
+            actual = environ(pid) or actual
     invocation = unit_properties(layout.service_unit(release_id), "InvocationID").get("InvocationID", "")
     words = ["journalctl", "--no-pager", "--output=cat", f"_SYSTEMD_INVOCATION_ID={invocation}"]
     told = database.served(run([*words, "--grep=^decant-database: serves "], check=False).stdout)
     return {
         "pid": pids[-1],
-        "uids": sorted({os.stat(f"/proc/{pid}").st_uid for pid in pids}),
+        "uids": sorted(uids),
         "expected_uid": pwd.getpwnam(user).pw_uid,
-        "differs": sorted(name for name, value in wanted.items() if actual.get(name) != value),
+        # A process that names itself (setproctitle) has no environment to look at any more.
+        "differs": sorted(name for name, value in wanted.items() if actual.get(name) != value) if OWN in actual else [],
         "told": told,
     }
 
@@ -106,26 +114,36 @@ def neighbours(layout: Layout) -> list[str]:
 # --- files ---------------------------------------------------------------------------------------
 
 
-def wrong_modes(layout: Layout, release_id: str, user: str) -> list[str]:
+def open_to_all(path: str) -> bool:
+    """Whether everybody may read a file: it lets them, and so do the directories above it."""
+    if os.path.islink(path) or not os.path.isfile(path) or not os.lstat(path).st_mode & 0o004:
+        return False
+    while path != "/":
+        path = os.path.dirname(path)
+        if not os.stat(path).st_mode & 0o001:
+            return False
+    return True
+
+
+def wrong_modes(layout: Layout, release_id: str) -> list[str]:
     """Files whose mode or owner lets somebody do what nobody but root should; a sentence each."""
     found = []
     folder = layout.release(release_id)
-    venv = os.path.realpath(f"{folder}/venv")
-    for top in (f"{folder}/src", venv):
+    for top in (f"{folder}/src", os.path.realpath(f"{folder}/venv")):
         for place, folders, files in os.walk(top):
             for name in (*folders, *files):
-                entry = os.lstat(f"{place}/{name}")
-                if stat.S_ISLNK(entry.st_mode):
-                    continue
-                if entry.st_uid != 0 or entry.st_mode & 0o022:
-                    found.append(f"{place}/{name} may be written by others than root")
+                with contextlib.suppress(FileNotFoundError):
+                    entry = os.lstat(f"{place}/{name}")
+                    if not stat.S_ISLNK(entry.st_mode) and (entry.st_uid != 0 or entry.st_mode & 0o022):
+                        found.append(f"{place}/{name} may be written by others than root")
     private = [f"{folder}/{SECRETS_FILE}", f"/etc/decant/health/{layout.name}.receivers.json"]
     private += layout.credentials(release_id).values()
-    private += glob.glob(f"{layout.root}/backups/*.sqlite3") + glob.glob(f"{layout.root}/backups/*.dump")
-    private += [path for path in glob.glob(f"{layout.root}/shared/*") if os.path.isfile(path)]
+    for place in ("backups/*", "backups/incoming/*", "shared/*"):
+        private += glob.glob(f"{layout.root}/{place}")
     for path in private:
-        if os.path.lexists(path) and os.lstat(path).st_mode & 0o007:
-            found.append(f"{path} may be read by everybody (mode {stat.S_IMODE(os.lstat(path).st_mode):04o})")
+        with contextlib.suppress(FileNotFoundError):
+            if open_to_all(path):
+                found.append(f"{path} may be read by everybody (mode {stat.S_IMODE(os.stat(path).st_mode):04o})")
     return [*found[:SHOWN], *([f"and {len(found) - SHOWN} more"] if len(found) > SHOWN else [])]
 
 
@@ -155,11 +173,11 @@ def disks(paths: list[str]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def clock(controller: float) -> dict[str, Any]:
-    """How far this host's clock is from the controller's, and whether something keeps it right."""
+def clock(ahead: float) -> dict[str, Any]:
+    """How far this host's clock is from the controller's, in seconds, and whether something keeps it right."""
     done = run(["timedatectl", "show", "--property=NTPSynchronized", "--value"], check=False).stdout.strip()
     return {
-        "ahead": time.time() - controller,
+        "ahead": ahead,
         "synchronised": done == "yes",
         "container": run(["systemd-detect-virt", "--container", "--quiet"], check=False).returncode == 0,
     }
@@ -185,7 +203,9 @@ def updates() -> dict[str, Any]:
         for path in (*lists, "/var/lib/apt/periodic/update-success-stamp", "/var/lib/apt/lists")
         if os.path.exists(path)
     ]
-    done = run(["apt-get", "--simulate", "--quiet", "--option=Debug::NoLocking=1", "upgrade"], check=False)
+    done = run(
+        ["apt-get", "--simulate", "--quiet", "--option=Debug::NoLocking=1", "--with-new-pkgs", "upgrade"], check=False
+    )
     pending = re.findall(r"^Inst (\S+) .*\(\S+ [^)]*security[^)]*\)", done.stdout, re.MULTILINE | re.IGNORECASE)
     return {
         "pending": pending,
@@ -224,19 +244,31 @@ def backups(layout: Layout) -> dict[str, Any]:
     }
 
 
+def masked(value: Any, secrets: list[str]) -> Any:
+    """A value in whose texts no secret is left."""
+    if isinstance(value, dict):
+        return {key: masked(part, secrets) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [masked(part, secrets) for part in value]
+    return envfile.mask(value, secrets) if isinstance(value, str) else value
+
+
 def told(drill: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What a drill found, or why it could not be held."""
     try:
         return drill()
     except CommandError as error:
         return {"error": last_words(error.output)}
-    except (OSError, ValueError, subprocess.SubprocessError) as error:
-        return {"error": str(error)}
+    except (LookupError, OSError, StopIteration, ValueError, subprocess.SubprocessError) as error:
+        return {"error": str(error) or type(error).__name__}
 
 
 def held(layout: Layout, p: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
     """The drills, one after the other, while no deploy can begin; `held_by` says who kept them from being held."""
     release_id = found["status"]["id"]
+    for number in (signal.SIGTERM, signal.SIGHUP):  # a review that is ended puts everything back, too
+        signal.signal(number, lambda *_: sys.exit(1))
+    headers = {"Host": p["host_header"], **p["headers"]}
     with lease.borrowed(
         layout.lock_file, "decant-readiness", "drill", "a readiness review holds its drills", p["drill_seconds"]
     ) as holder:
@@ -245,18 +277,19 @@ def held(layout: Layout, p: dict[str, Any], found: dict[str, Any]) -> dict[str, 
         return {
             "restore": told(lambda: drills.restore(layout, p["user"], release_id, found["backup"]["id"])),
             "rollback": told(lambda: drills.rollback(layout, p["user"], release_id)),
-            "outage": told(lambda: drills.outage(layout, release_id, p["health_url"], p["host_header"])),
+            "outage": told(lambda: drills.outage(layout, release_id, p["health_url"], headers)),
             "alerts": told(lambda: drills.alerts(layout, release_id)),
         }
 
 
 def review(p: dict[str, Any]) -> dict[str, Any]:
     """All facts; the drills among them when they are asked for."""
+    ahead = time.time() - p["controller_time"]  # before anything that takes time
     layout = Layout(p["name"], p["root"])
     now = status.read_status(
         {"name": p["name"], "root": p["root"], "user": p["user"], "schema": p["schema"], "history": 0}
     )
-    found: dict[str, Any] = {"status": now, "clock": clock(p["controller_time"])}
+    found: dict[str, Any] = {"status": now, "clock": clock(ahead)}
     release_id = now["id"]
     if not release_id:
         return found
@@ -267,7 +300,7 @@ def review(p: dict[str, Any]) -> dict[str, Any]:
         },
         config=configuration(layout, p, release_id),
         neighbours=neighbours(layout),
-        modes=wrong_modes(layout, release_id, p["user"]),
+        modes=wrong_modes(layout, release_id),
         sandbox=sandbox(layout.service_unit(release_id)),
         edge=edge_answers.ask(p["server_name"], p["health_url"], p["listen_port"], p["tls_port"]),
         backup=backups(layout),
@@ -284,8 +317,7 @@ def review(p: dict[str, Any]) -> dict[str, Any]:
         instances=active_instances(layout),
     )
     found["drills"] = held(layout, p, found) if p["drills"] else {}
-    text = envfile.mask(json.dumps(found), secret_values(layout, release_id))
-    return json.loads(text)
+    return masked(found, secret_values(layout, release_id))
 
 
 ARGUMENTS = {
@@ -298,11 +330,12 @@ ARGUMENTS = {
     "server_name": {"type": "str", "required": True},
     "health_url": {"type": "str", "required": True},
     "host_header": {"type": "str", "default": ""},
+    "headers": {"type": "dict", "default": {}},
     "listen_port": {"type": "int", "default": 80},
     "tls_port": {"type": "int", "default": 0},
     "controller_time": {"type": "float", "required": True},
     "drills": {"type": "bool", "default": True},
-    "drill_seconds": {"type": "int", "default": 300},
+    "drill_seconds": {"type": "int", "default": 1800},
 }
 
 
