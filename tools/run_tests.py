@@ -286,7 +286,8 @@ def everything(names: list[str], quick: list[Callable[[Path], list[Result]]], fo
         subprocess.run([sys.executable, "tools/hosts.py", "image"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     with concurrent.futures.ThreadPoolExecutor(side_by_side()) as pool:
         parts = [pool.submit(lambda name=name: [scenario(name, folder)]) for name in names]
-        parts += [pool.submit(part, folder) for part in quick]
+        # One that was asked to stop begins nothing more.
+        parts += [pool.submit(lambda part=part: [] if STOPPING.is_set() else part(folder)) for part in quick]
         return [result for part in parts for result in part.result()]
 
 
