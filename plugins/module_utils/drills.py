@@ -37,8 +37,14 @@ ANSWER_SECONDS = 30
 ALERT_SECONDS = 20
 RUNTIME_UNITS = "/run/systemd/system"
 SPOOL, QUEUE = "/var/lib/decant-health/{}/spool", "/var/lib/decant/health/{}/queue"  # decant-health's
-# Nobody is there: a file in a directory that no file can be made in, and a port that nothing may listen on.
-NOWHERE = {"sqlite": "sqlite:////proc/decant-nowhere/app.db", "other": "{scheme}://nobody@127.0.0.1:1/nowhere"}
+# Nobody is there, and that is known at once: no file can be made in this directory. A port that nothing listens on may be out of reach of
+# the sandbox (gunicorn_egress), where a connection is not refused but waits; it is for what has no socket of its own.
+NOWHERE = {
+    "sqlite": "sqlite:////proc/decant-nowhere/app.db",
+    "postgresql+pg8000": "postgresql+pg8000://nobody@/nowhere?unix_sock=/proc/decant-nowhere/.s.PGSQL.5432",
+    "postgresql": "{scheme}://nobody@/nowhere?host=/proc/decant-nowhere",
+    "": "{scheme}://nobody@127.0.0.1:1/nowhere",
+}
 
 
 def room(record: dict[str, Any], folder: str) -> str:
@@ -119,8 +125,8 @@ def drill_unit(text: str, environment_file: str, identifier: str) -> str:
 
 def nowhere(url: str) -> str:
     """A database of the same kind where there is none."""
-    scheme = url.partition("://")[0]
-    return NOWHERE["sqlite"] if not url or scheme.startswith("sqlite") else NOWHERE["other"].format(scheme=scheme)
+    scheme = url.partition("://")[0] or "sqlite"
+    return next(place for kind, place in NOWHERE.items() if scheme.startswith(kind)).format(scheme=scheme)
 
 
 def outage(layout: Layout, release_id: str, path: str, headers: dict[str, str]) -> dict[str, Any]:

@@ -333,10 +333,10 @@ def restore(f: Facts, v: Inputs) -> Verdict:
     if isinstance(found, tuple):
         return found
     if found.get("error"):
-        return red(
-            f"the newest backup cannot be restored into a copy: {found['error']}",
-            "Take another one (playbooks/backup.yml). PostgreSQL: the role needs CREATEDB for it (migrate_rehearse_postgresql).",
-        )
+        fix = "Take another one (playbooks/backup.yml), and look at what the message names."
+        if "permission denied to create database" in found["error"]:
+            fix = "Set postgresql_createdb_enabled: true and run playbooks/provision.yml, or grant CREATEDB: the copy is a database of its own."
+        return red(f"the newest backup cannot be restored into a copy: {found['error']}", fix)
     if sorted(found["revision"] or []) != sorted(found.get("expected") or []):
         return red(
             f"{found['backup']} restored is at {fleet.listed(found['revision'])}, and its record says {fleet.listed(found['expected'])}",

@@ -172,6 +172,13 @@ def test_health_is_believed_when_it_fails_without_a_database_and_only_then(
     assert answer[0] == verdict and said in answer[1]
 
 
+def test_a_copy_that_the_server_does_not_allow_has_its_own_fix():
+    drill = {"error": "decant-database: permission denied to create database"}
+    facts = {"drills": {"restore": drill}, "migrates": True, "backup": {"id": "B1"}, "backed_up_by": ""}
+    verdict, evidence, fix = readiness.restore(facts, {})
+    assert verdict == "red" and "permission denied" in evidence and "postgresql_createdb_enabled" in fix
+
+
 def test_of_hosts_that_share_a_database_one_backs_it_up():
     def host(database: str, backup: str) -> dict[str, Any]:
         return {"review": {"process": {"told": [{"database": database}]}, "backup": {"id": backup}}}
@@ -299,7 +306,13 @@ def test_no_secret_is_left_in_the_facts():
     [
         ("sqlite:////srv/a.db", "sqlite:////proc/decant-nowhere/app.db"),
         ("", "sqlite:////proc/decant-nowhere/app.db"),
-        ("postgresql+psycopg://u:p@db/x", "postgresql+psycopg://nobody@127.0.0.1:1/nowhere"),
+        ("postgresql+psycopg://u:p@db/x", "postgresql+psycopg://nobody@/nowhere?host=/proc/decant-nowhere"),
+        ("postgresql://u:p@db/x", "postgresql://nobody@/nowhere?host=/proc/decant-nowhere"),
+        (
+            "postgresql+pg8000://u:p@db/x",
+            "postgresql+pg8000://nobody@/nowhere?unix_sock=/proc/decant-nowhere/.s.PGSQL.5432",
+        ),
+        ("mysql+pymysql://u:p@db/x", "mysql+pymysql://nobody@127.0.0.1:1/nowhere"),
     ],
 )
 def test_nowhere_is_of_the_same_kind_and_tells_no_password(url: str, expected: str):

@@ -152,6 +152,15 @@ INSTEAD = {
         "nginx_tls: selfsigned",
         "an ACME server asks a public name; bin/test tls has a server of its own",
     ),
+    "ansible-playbook -i inventories/production playbooks/readiness.yml": (
+        "ansible-playbook -i inventories/production playbooks/readiness.yml -e readiness_page=readiness.html -e readiness_fails_on=none",
+        "the page's host is not ready: its certificate is self-signed, and nobody takes its alerts",
+    ),
+    "ansible-playbook -i inventories/production playbooks/release.yml": (
+        'ansible-playbook -i inventories/production playbooks/release.yml -e kit_dest="$HOME/projects" -e kit_release=1.5.0 '
+        "-e kit_release_version_file=''",
+        "the example has no version in a file",
+    ),
     "gunicorn_egress: none": (
         "gunicorn_egress: [10.0.0.0/8]",
         "by then the page's backend has its database on the network",
@@ -247,6 +256,9 @@ def test_the_readme(operator: Shell, output: dict[str, str], block: Block) -> No
     if block.language == "sh":
         if "playbooks/rollback.yml" in text:  # one release more to go back from, made as the last one was
             done(operator, f"ansible-playbook -i {INVENTORY} deploy.yml -e '{{app_env: {{LOG_LEVEL: WARNING}}}}'")
+        if "playbooks/release.yml" in text:  # what the kit wrote is committed, and the list is ticked
+            done(operator, "git -C ../projects add --all && git -C ../projects commit --quiet -m 'The kit'")
+            done(operator, "sed -i 's/- \\[ \\]/- [x]/' ../projects/docs/releases/checklist.md")
         for line in text.splitlines():
             follow(operator, block, looked_up(line) if "=ID" in line else line, output)
             if "bin/demo" in line:
