@@ -183,7 +183,7 @@ class Code(Mapping[str, bytes]):
         return (str(path.relative_to(self.folder)) for path in self.folder.rglob("*") if path.is_file())
 
     def __len__(self) -> int:
-        return sum(1 for _ in self)
+        return len(list(iter(self)))
 
 
 def install(lock: Mapping[str, Any]) -> list[str]:
