@@ -21,6 +21,9 @@ die() {
   exit 1
 }
 
+# The comment at the top of the script that sources this.
+usage() { sed -n '2,/^# shellcheck/{/^# shellcheck/d;s/^# \{0,1\}//;p}' "$0"; }
+
 as_root() {
   if [ "$(id -u)" -eq 0 ]; then
     "$@"

@@ -26,7 +26,6 @@ class ActionModule(ActionBase):
         result = super().run(tmp, task_vars)
         dest, overwrite = str(self._task.args["dest"]), bool(self._task.args.get("overwrite"))
         values = settings.load(task_vars or {}, self._templar, self._loader)
-        wanted_files = kits.files(values)
         wanted, there, record, decision = survey(values, dest, overwrite, task_vars or {}, self._templar, self._loader)
         for path in decision.keep:
             Display().display(f"{path} is yours, since somebody has changed it. What the kit would have there:")
@@ -47,7 +46,7 @@ class ActionModule(ActionBase):
                     "without --check and commit what it writes.",
                 }
             return {**result, **answer}
-        modes = {one.path: one.mode for one in wanted_files}
+        modes = {one.path: one.mode for one in kits.files(values)}
         try:
             for path in decision.write:
                 put(f"{dest}/{path}", wanted[path], modes[path])

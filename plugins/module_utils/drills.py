@@ -27,8 +27,8 @@ from ansible_collections.decant.flask.plugins.module_utils.host import (
     unit_properties,
 )
 from ansible_collections.decant.flask.plugins.module_utils.layout import SYSTEMD_UNITS, Layout, atomic_write
+from ansible_collections.decant.flask.plugins.module_utils.modules.releases import last_good
 from ansible_collections.decant.flask.plugins.module_utils.readers import describe
-from ansible_collections.decant.flask.plugins.module_utils.work.releases import last_good
 
 START_SECONDS = 120
 RESTORE_SECONDS = 900

@@ -12,12 +12,12 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-WORK = "ansible_collections.decant.flask.plugins.module_utils.work"
+CODE = "ansible_collections.decant.flask.plugins.module_utils.modules"
 
 
 def packed() -> None:
     """Never called: ansible packs what it sees imported, and code() imports no more than what a task asks for."""
-    from ansible_collections.decant.flask.plugins.module_utils.work import (  # noqa: F401
+    from ansible_collections.decant.flask.plugins.module_utils.modules import (  # noqa: F401
         backup,
         certificate,
         config_files,
@@ -38,7 +38,7 @@ def packed() -> None:
 
 def code(name: str) -> ModuleType:
     """The code of one module: its ARGUMENTS and its main."""
-    return importlib.import_module(f"{WORK}.{name}")
+    return importlib.import_module(f"{CODE}.{name}")
 
 
 def main(name: str) -> None:

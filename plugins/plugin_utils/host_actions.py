@@ -10,7 +10,7 @@ from ansible.plugins.action import ActionBase
 
 
 class HostAction(ActionBase):
-    """An action whose module is code of module_utils/work."""
+    """An action whose module is code of module_utils/modules."""
 
     def on_host(self, task_vars: dict[str, Any] | None, arguments: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Run the task's module on the host; with these arguments in place of the task's."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import plans
+from . import edge, plans
 
 RECORD = ".decant-kit.json"
 REVIEW = "deploy/readiness.json"  # where playbooks/readiness.yml is told to leave its report
@@ -208,13 +208,19 @@ def install(lock: Mapping[str, Any]) -> list[str]:
     return [*found, *([f"{pip} {' '.join(map(shlex.quote, lock['additions']))}"] if lock["additions"] else [])]
 
 
+def origins(v: Mapping[str, Any]) -> list[str]:
+    """The allowed origins of the inventory."""
+    text = str((v.get("app_env") or {}).get(str(v.get("kit_cors_variable") or ""), ""))
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
 def told(v: Mapping[str, Any], lock: Mapping[str, Any], review: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """What the kit's own templates are told, under the name `kit`.
 
     :param lock: what the code wants installed, by locks.describe(); empty where there is no code.
     :param review: last_review() of the repository.
     """
-    tls = str(v.get("nginx_tls") or "off") not in ("off", "False")
+    tls = edge.mode(v) != "off"
     name, subdir = str((v.get("nginx_server_names") or [v["app_name"]])[0]), str(v.get("app_subdir") or "")
     database = str(v.get("app_database") or "sqlite")
     scheme = f"postgresql+{lock['driver']}" if lock.get("driver") else "postgresql"
@@ -225,8 +231,6 @@ def told(v: Mapping[str, Any], lock: Mapping[str, Any], review: Mapping[str, Any
                 row["example"] = (
                     row["example"] or f"{scheme}://{v['app_name']}:PASSWORD@db.example.org:5432/{v['app_name']}"
                 )
-    cors = str(v.get("kit_cors_variable") or "")
-    origins = str((v.get("app_env") or {}).get(cors, ""))
     return {
         "app": v["app_name"],
         "root": v["app_root"],
@@ -236,7 +240,7 @@ def told(v: Mapping[str, Any], lock: Mapping[str, Any], review: Mapping[str, Any
         "names": v.get("nginx_server_names") or [],
         "url": f"{'https' if tls else 'http'}://{name}",
         "tls": tls,
-        "tls_mode": str(v.get("nginx_tls") or "off"),
+        "tls_mode": edge.mode(v),
         "health": str(v.get("health_path") or ""),
         "ready": str(v.get("kit_ready_path") or ""),
         "migrates": bool(v.get("migrate_enabled", True)),
@@ -250,8 +254,8 @@ def told(v: Mapping[str, Any], lock: Mapping[str, Any], review: Mapping[str, Any
         "shared": [[path, inside(subdir, path)] for path in v.get("app_shared_paths") or []],
         "variables": rows,
         "required": [row["name"] for row in rows if row["required"]],
-        "cors": cors,
-        "origins": [part.strip() for part in origins.split(",") if part.strip()],
+        "cors": str(v.get("kit_cors_variable") or ""),
+        "origins": origins(v),
         "log_level": str(v.get("kit_log_level_variable") or ""),
         "config": v.get("kit_config_values") or {},
         "keep": v.get("release_keep"),

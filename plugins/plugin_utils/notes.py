@@ -6,7 +6,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import tomllib
 import yaml
@@ -259,11 +258,4 @@ def checklist_problems(path: str, text: str | None) -> list[str]:
         [f"{path} has boxes that are not ticked: {named}{more}. Tick what is true; it need not be committed."]
         if missing
         else []
-    )
-
-
-def told(found: Mapping[str, Any]) -> str:
-    """One line for the person at the terminal."""
-    return f"{found['app']} {found['version']}: {found['fragments']} fragments, {found['commits']} commits" + (
-        f" since {found['since']}" if found["since"] else ""
     )

@@ -6,12 +6,12 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ansible_collections.decant.flask.plugins.module_utils import health_page
 
-from . import edge, fleet
+from . import edge, fleet, kits
 
 SEVERITIES = ("critical", "warning")
 VERDICTS = ("ok", "red", "waived", "n/a")
@@ -52,18 +52,64 @@ def absent(evidence: str) -> Verdict:
     return "n/a", evidence, ""
 
 
-# --- the questions -------------------------------------------------------------------------------
-# Each takes the facts of a host (module readiness) and every input (settings.load).
+# --- what several questions begin with ---
+# The answer that they have then, or None.
 
 Facts, Inputs = Mapping[str, Any], Mapping[str, Any]
+Judge = Callable[[Facts, Inputs], Verdict]
+
+
+def stopped(f: Facts) -> Verdict | None:
+    """Nothing runs."""
+    return (
+        None
+        if f["process"].get("pid")
+        else red("no process of the instance runs", "systemctl status says why; deploy to start it.")
+    )
+
+
+def unloaded(f: Facts) -> Verdict | None:
+    """The app's configuration is not known."""
+    why = f["config"].get("error")
+    return red(f"the configuration cannot be loaded: {why}", "Mend that and deploy.") if why else None
+
+
+def unknown_database(f: Facts) -> Verdict | None:
+    """Decant has no database to ask about."""
+    return None if f["migrates"] else absent("Decant knows no database of a backend without migrations")
+
+
+def elsewhere(f: Facts) -> Verdict | None:
+    """Another host backs the same database up."""
+    host = "" if f["backup"]["id"] else f["backed_up_by"]
+    return absent(f"{host} backs the database up for all hosts") if host else None
+
+
+def drilled(name: str, *before: Callable[[Facts], Verdict | None]) -> Callable[[Judge], Judge]:
+    """A judge of what a drill found, which is asked when there was one."""
+
+    def wrap(judge: Judge) -> Judge:
+        def judged(f: Facts, v: Inputs) -> Verdict:
+            for early in before:
+                if said := early(f):
+                    return said
+            if not f["drills"]:
+                return absent("no drill was held (readiness_drills, check mode)")
+            if holder := f["drills"].get("held_by"):
+                return red(f"no drill was held: {holder} has the lock", "Run the review again when that has ended.")
+            return judge(f["drills"][name], v)
+
+        return judged
+
+    return wrap
+
+
+# --- the questions -------------------------------------------------------------------------------
+# Each takes the facts of a host (module readiness), or those of one drill, and every input (settings.load).
 
 
 def drift(f: Facts, v: Inputs) -> Verdict:
-    found = [
-        text
-        for text in fleet.drift("it", f["status"])
-        if "database is at" not in text and "revision of the database" not in text
-    ]
+    found = fleet.drift("it", {**f["status"], "schema": None})  # that one is a question of its own
     if found:
         return red(" ".join(found), "Deploy: it writes again what a release wrote, and ends what a killed run left.")
     return ok(f"{f['status']['id']} serves, its files are as it wrote them, and it is healthy")
@@ -72,12 +118,12 @@ def drift(f: Facts, v: Inputs) -> Verdict:
 def debug(f: Facts, v: Inputs) -> Verdict:
     process, config = f["process"], f["config"]
     fix = "Set DEBUG and TESTING to False in the configuration that app_config names, and leave FLASK_DEBUG out of app_env; then deploy."
-    if not process.get("pid"):
-        return red("no process of the instance runs", "systemctl status says why; deploy to start it.")
+    if said := stopped(f):
+        return said
     if any(told.get("debug") or told.get("testing") for told in process["told"]):
         return red(f"process {process['pid']} said at its start that it debugs or tests", fix)
-    if config.get("error"):
-        return red(f"the configuration cannot be loaded: {config['error']}", "Mend that and deploy.")
+    if said := unloaded(f):
+        return said
     if config["debug"] or config["testing"]:
         return red("the release's configuration debugs or tests, though its process said nothing of it", fix)
     if process["differs"]:
@@ -85,18 +131,18 @@ def debug(f: Facts, v: Inputs) -> Verdict:
             f"process {process['pid']} has other values of {', '.join(process['differs'])} than its release's .env",
             "Deploy: what serves must be what was checked.",
         )
-    said = (
+    how = (
         "it said so at its start"
         if any("debug" in told for told in process["told"])
         else "by its code and environment, loaded again"
     )
-    return ok(f"process {process['pid']}: DEBUG and TESTING are off, {said}")
+    return ok(f"process {process['pid']}: DEBUG and TESTING are off, {how}")
 
 
 def user(f: Facts, v: Inputs) -> Verdict:
     process = f["process"]
-    if not process.get("pid"):
-        return red("no process of the instance runs", "systemctl status says why; deploy to start it.")
+    if said := stopped(f):
+        return said
     if process["uids"] != [process["expected_uid"]] or process["expected_uid"] == 0:
         return red(
             f"its processes run as {process['uids']}, not as {v['app_user']} alone",
@@ -108,8 +154,8 @@ def user(f: Facts, v: Inputs) -> Verdict:
 def secret_key(f: Facts, v: Inputs) -> Verdict:
     config = f["config"]
     fix = "Write a random one into the vault (openssl rand -hex 32), and app_secrets: {SECRET_KEY: ...}. Sessions of today end."
-    if config.get("error"):
-        return red(f"the configuration cannot be loaded: {config['error']}", "Mend that and deploy.")
+    if said := unloaded(f):
+        return said
     key = config["key"]
     if key["known"]:
         return red("SECRET_KEY is one that everybody knows", fix)
@@ -122,11 +168,11 @@ def secret_key(f: Facts, v: Inputs) -> Verdict:
 
 def secret_key_unique(f: Facts, v: Inputs) -> Verdict:
     fix = "Give each environment and each backend a SECRET_KEY of its own: who has one signs sessions of the other."
-    if f["config"].get("error"):
-        return red(f"the configuration cannot be loaded: {f['config']['error']}", "Mend that and deploy.")
+    if said := unloaded(f):
+        return said
     if f["neighbours"]:
         return red(f"the same SECRET_KEY signs for {', '.join(f['neighbours'])} on this host", fix)
-    digest = f["config"].get("key", {}).get("digest", "")
+    digest = f["config"]["key"]["digest"]
     same = sorted(name for name, other in f["other_keys"].items() if digest and digest in other)
     if same:
         return red(f"the same SECRET_KEY is in the report {', '.join(same)}", fix)
@@ -140,12 +186,12 @@ def secret_key_unique(f: Facts, v: Inputs) -> Verdict:
 
 def config(f: Facts, v: Inputs) -> Verdict:
     found = f["config"]
-    if found.get("error"):
-        return red(f"the configuration cannot be loaded: {found['error']}", "Mend that and deploy.")
+    if said := unloaded(f):
+        return said
     wanted = {**(v.get("kit_config_values") or {}), **(v.get("readiness_config_values") or {})}
     cors = str(v.get("kit_cors_variable") or "")
     if cors in (v.get("app_env") or {}):
-        wanted.setdefault(cors, [part.strip() for part in str(v["app_env"][cors]).split(",") if part.strip()])
+        wanted.setdefault(cors, kits.origins(v))
     wrong = [
         differs(name, found["config"].get(name), value)
         for name, value in wanted.items()
@@ -178,7 +224,7 @@ def schema(f: Facts, v: Inputs) -> Verdict:
 
 def same_database(f: Facts, v: Inputs) -> Verdict:
     told = [one for one in f["process"].get("told", []) if one.get("fingerprint")]
-    wanted = f["migration"].get("fingerprint")
+    wanted = f["migrated"]
     if not f["migrates"]:
         return absent("the release has no migrations")
     if not told:
@@ -226,8 +272,8 @@ def tls(f: Facts, v: Inputs) -> Verdict:
             "TLS 1.0 or 1.1 is still spoken",
             "Remove ssl_protocols from nginx_extra_directives and from other sites of this host.",
         )
-    where = f["edge"]["plain"].get("headers", {}).get("location", "") if f["edge"]["plain"] else ""
-    if f["edge"]["plain"] and not where.startswith("https://"):
+    plain = f["edge"]["plain"]
+    if plain and not plain.get("headers", {}).get("location", "").startswith("https://"):
         return red(
             "HTTP does not lead to HTTPS", "Remove what answers on port 80 in place of the redirect: nginx -T shows it."
         )
@@ -285,10 +331,8 @@ def sandbox(f: Facts, v: Inputs) -> Verdict:
 
 def backup(f: Facts, v: Inputs) -> Verdict:
     found = f["backup"]
-    if not v.get("migrate_enabled", True):
-        return absent("Decant knows no database of a backend without migrations")
-    if not found["id"] and f["backed_up_by"]:
-        return absent(f"{f['backed_up_by']} backs the database up for all hosts")
+    if said := unknown_database(f) or elsewhere(f):
+        return said
     if not v.get("backup_enabled", True):
         return red(
             "backup_enabled is false",
@@ -314,24 +358,8 @@ def backup(f: Facts, v: Inputs) -> Verdict:
     return ok(f"{found['id']}, {fleet.age(found['age'])} old, {found['bytes']} bytes, as its record says")
 
 
-def drilled(f: Facts, name: str) -> Verdict | Mapping[str, Any]:
-    """The facts of a drill, or why there are none."""
-    drills = f["drills"]
-    if name in ("restore", "outage") and not f["migrates"]:
-        return absent("Decant knows no database of a backend without migrations")
-    if name == "restore" and not f["backup"]["id"] and f["backed_up_by"]:
-        return absent(f"{f['backed_up_by']} backs the database up for all hosts")
-    if not drills:
-        return absent("no drill was held (readiness_drills, check mode)")
-    if drills.get("held_by"):
-        return red(f"no drill was held: {drills['held_by']} has the lock", "Run the review again when that has ended.")
-    return drills[name]
-
-
-def restore(f: Facts, v: Inputs) -> Verdict:
-    found = drilled(f, "restore")
-    if isinstance(found, tuple):
-        return found
+@drilled("restore", unknown_database, elsewhere)
+def restore(found: Facts, v: Inputs) -> Verdict:
     if found.get("error"):
         fix = "Take another one (playbooks/backup.yml), and look at what the message names."
         if "permission denied to create database" in found["error"]:
@@ -347,10 +375,8 @@ def restore(f: Facts, v: Inputs) -> Verdict:
     )
 
 
-def rollback(f: Facts, v: Inputs) -> Verdict:
-    found = drilled(f, "rollback")
-    if isinstance(found, tuple):
-        return found
+@drilled("rollback")
+def rollback(found: Facts, v: Inputs) -> Verdict:
     if found.get("schema"):
         left, here = found["schema"]["target"], found["schema"]["database"]
         return red(
@@ -368,10 +394,8 @@ def rollback(f: Facts, v: Inputs) -> Verdict:
     return ok(f"{found['target']} started beside it without traffic: {found['health']}")
 
 
-def outage(f: Facts, v: Inputs) -> Verdict:
-    found = drilled(f, "outage")
-    if isinstance(found, tuple):
-        return found
+@drilled("outage", unknown_database)
+def outage(found: Facts, v: Inputs) -> Verdict:
     path = v.get("health_ready_path") or v.get("health_path")
     fix = "Let the endpoint of health_ready_path ask the database (deploy/health.py of the kit does), and deploy."
     if found.get("error"):
@@ -397,10 +421,8 @@ def outage(f: Facts, v: Inputs) -> Verdict:
     return ok(f"{path} answers {found['status']} when the database is nowhere, and {found['serving']} with it")
 
 
-def alerts(f: Facts, v: Inputs) -> Verdict:
-    found = drilled(f, "alerts")
-    if isinstance(found, tuple):
-        return found
+@drilled("alerts")
+def alerts(found: Facts, v: Inputs) -> Verdict:
     if found.get("error"):
         return red(f"a test could not be told: {found['error']}", "Deploy: it writes the units that tell alerts.")
     receivers = found["receivers"]
@@ -484,7 +506,7 @@ class Check:
 
     title: str
     severity: str
-    judge: Callable[[Facts, Inputs], Verdict]
+    judge: Judge
 
 
 CHECKS: dict[str, Check] = {
@@ -555,9 +577,9 @@ def waived(lines: Iterable[Line], waivers: Iterable[Mapping[str, Any]], today: d
             waiver = max(fitting, key=lambda w: str(w["until"]))
             told = f"{waiver['reason']} (until {waiver['until']})"
             if datetime.date.fromisoformat(str(waiver["until"])) >= today:
-                line = Line(**{**asdict(line), "verdict": "waived", "waiver": told})
+                line = replace(line, verdict="waived", waiver=told)
             else:
-                line = Line(**{**asdict(line), "waiver": f"expired: {told}"})
+                line = replace(line, waiver=f"expired: {told}")
         found.append(line)
     return found
 

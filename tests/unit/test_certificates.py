@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.decant.flask.plugins.module_utils import certificates
-from ansible_collections.decant.flask.plugins.module_utils.work import certificate as module
+from ansible_collections.decant.flask.plugins.module_utils.modules import certificate as module
 
 DAY = 86400
 

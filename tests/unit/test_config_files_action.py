@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from ansible_collections.decant.flask.plugins.action.config_files import as_wanted, record
 from ansible_collections.decant.flask.plugins.module_utils.layout import Layout
-from ansible_collections.decant.flask.plugins.module_utils.work.host_state import standing
+from ansible_collections.decant.flask.plugins.module_utils.modules.host_state import standing
 
 WANTED: dict[str, Any] = {
     "files": [{"path": "/a", "content": "new\n"}, {"path": "/b", "content": "", "mode": "0755"}],

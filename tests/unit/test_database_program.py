@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.machinery
-import importlib.util
 import json
 import os
 import sqlite3
@@ -15,17 +13,6 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-
-PROGRAM = Path(__file__).resolve().parents[2] / "roles/migrate/files/decant-database"
-
-
-@pytest.fixture(scope="module")
-def program() -> ModuleType:
-    loader = importlib.machinery.SourceFileLoader("decant_database", str(PROGRAM))
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
-    loader.exec_module(module)
-    return module
-
 
 # --- what a revision destroys --------------------------------------------------------------------
 

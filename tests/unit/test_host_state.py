@@ -16,7 +16,7 @@ import pytest
 from ansible_collections.decant.flask.plugins.module_utils import envfile, host, readers
 from ansible_collections.decant.flask.plugins.module_utils import layout as layout_module
 from ansible_collections.decant.flask.plugins.module_utils.layout import Layout, file_digest
-from ansible_collections.decant.flask.plugins.module_utils.work import host_state
+from ansible_collections.decant.flask.plugins.module_utils.modules import host_state
 
 ID = "20261122T101500Z-3f2a9c1"
 OWNER = pwd.getpwuid(os.getuid()).pw_name

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.decant.flask.plugins.module_utils.work.instance import explain
+from ansible_collections.decant.flask.plugins.module_utils.modules.instance import explain
 
 ID = "20261122T101500Z-3f2a9c1"
 VERDICT = "unhealthy: no socket at /run/projects/x.sock after 60 s"

@@ -7,7 +7,7 @@ import json
 
 import pytest
 from ansible_collections.decant.flask.plugins.module_utils import database
-from ansible_collections.decant.flask.plugins.module_utils.work import migrate
+from ansible_collections.decant.flask.plugins.module_utils.modules import migrate
 
 START = """\
 INFO  [alembic.runtime.migration] Context impl SQLiteImpl.

@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 import datetime
-import importlib.machinery
-import importlib.util
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 from ansible_collections.decant.flask.plugins.module_utils import drills, edge_answers
-from ansible_collections.decant.flask.plugins.module_utils.work import readiness as work
+from ansible_collections.decant.flask.plugins.module_utils.modules import readiness as work
 from ansible_collections.decant.flask.plugins.plugin_utils import contract, readiness
 from ansible_collections.decant.flask.plugins.plugin_utils.readiness import Line
 
@@ -319,14 +318,6 @@ def test_nowhere_is_of_the_same_kind_and_tells_no_password(url: str, expected: s
     assert drills.nowhere(url) == expected
 
 
-def program() -> Any:
-    path = ROOT / "roles/migrate/files/decant-database"
-    loader = importlib.machinery.SourceFileLoader("decant_database", str(path))
-    found = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
-    loader.exec_module(found)
-    return found
-
-
 @pytest.mark.parametrize(
     ("key", "known", "strong"),
     [
@@ -338,8 +329,8 @@ def program() -> Any:
         (None, False, False),
     ],
 )
-def test_a_key_is_judged_without_its_value(key: Any, known: bool, strong: bool):
-    found = program().key_facts(key, contract.PLACEHOLDER.pattern)
+def test_a_key_is_judged_without_its_value(program: ModuleType, key: Any, known: bool, strong: bool):
+    found = program.key_facts(key, contract.PLACEHOLDER.pattern)
     assert (found["known"], bool(found["digest"])) == (known, strong)
     assert key is None or str(key) not in str(found)
 

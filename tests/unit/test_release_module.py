@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from ansible_collections.decant.flask.plugins.module_utils import retention
 from ansible_collections.decant.flask.plugins.module_utils.layout import Layout
-from ansible_collections.decant.flask.plugins.module_utils.work import release
+from ansible_collections.decant.flask.plugins.module_utils.modules import release
 from ansible_collections.decant.flask.plugins.plugin_utils.sources import Entry, pack
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to other users")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from ansible_collections.decant.flask.plugins.module_utils import readers
 from ansible_collections.decant.flask.plugins.module_utils.layout import Layout
-from ansible_collections.decant.flask.plugins.module_utils.work import releases
+from ansible_collections.decant.flask.plugins.module_utils.modules import releases
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
 MODULES = sorted(path.stem for path in (ROOT / "plugins/modules").glob("*.py"))
 # Modules that run on a host; an action without one has a module of its name that is documentation alone.
-CODE = sorted(path.stem for path in (ROOT / "plugins/module_utils/work").glob("*.py"))
+CODE = sorted(path.stem for path in (ROOT / "plugins/module_utils/modules").glob("*.py"))
 ACTIONS = sorted(path.stem for path in (ROOT / "plugins/action").glob("*.py"))
 PREFIXES = "|".join((*settings.ROLES, *settings.VERBS))
 SPECS = settings.specs()
@@ -376,7 +376,7 @@ def test_documentation_is_complete(name: str):
 def test_every_module_of_a_host_goes_through_one_door():
     """What is not packed fails on the host, and what is not routed is packed once more in every run."""
     tree = ast.parse(read("plugins/module_utils/on_host.py"))
-    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == on_host.WORK]
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == on_host.CODE]
     assert [alias.name for node in imports for alias in node.names] == CODE
     for name in CODE:
         action = ROOT / f"plugins/action/{name}.py"

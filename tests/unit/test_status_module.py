@@ -15,7 +15,7 @@ from ansible_collections.decant.flask.plugins.filter import quoting
 from ansible_collections.decant.flask.plugins.module_utils import database, host, readers
 from ansible_collections.decant.flask.plugins.module_utils.host import CommandError
 from ansible_collections.decant.flask.plugins.module_utils.layout import Layout
-from ansible_collections.decant.flask.plugins.module_utils.work import status
+from ansible_collections.decant.flask.plugins.module_utils.modules import status
 
 R1 = "20261122T101500Z-3f2a9c1"
 

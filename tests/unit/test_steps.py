@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.decant.flask.plugins.module_utils import lease as locked
-from ansible_collections.decant.flask.plugins.module_utils.work import traffic
+from ansible_collections.decant.flask.plugins.module_utils.modules import traffic
 from ansible_collections.decant.flask.plugins.plugin_utils import contract, locking, steps
 
 SIX = [f"web{number}" for number in range(1, 7)]

@@ -22,7 +22,6 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.decant.flask.plugins.module_utils import database, drills, edge_answers, envfile, lease
 from ansible_collections.decant.flask.plugins.module_utils.host import (
     CommandError,
-    active_instances,
     run,
     secret_values,
     systemctl,
@@ -34,8 +33,8 @@ from ansible_collections.decant.flask.plugins.module_utils.layout import (
     file_digest,
     seconds_since,
 )
+from ansible_collections.decant.flask.plugins.module_utils.modules import status
 from ansible_collections.decant.flask.plugins.module_utils.readers import last_words, migrates
-from ansible_collections.decant.flask.plugins.module_utils.work import status
 
 SHOWN = 5  # paths that a sentence names
 SECRET_KEY = "SECRET_KEY"  # a name, and no key
@@ -51,11 +50,8 @@ def workers(layout: Layout, release_id: str) -> list[int]:
     if not main:
         return []
     found = [main]
-    try:
-        with open(f"/proc/{main}/task/{main}/children", encoding="utf-8") as stream:
-            found += [int(word) for word in stream.read().split()]
-    except OSError:
-        pass
+    with contextlib.suppress(OSError), open(f"/proc/{main}/task/{main}/children", encoding="utf-8") as stream:
+        found += [int(word) for word in stream.read().split()]
     return found
 
 
@@ -216,22 +212,11 @@ def updates() -> dict[str, Any]:
 # --- all of it -----------------------------------------------------------------------------------
 
 
-def configuration(layout: Layout, p: dict[str, Any], release_id: str) -> dict[str, Any]:
-    """The app's configuration, as its release's environment makes it; `error` when it cannot be loaded."""
-    try:
-        words = ["--keys", ",".join(p["keys"]), "--refused", p["refused"]]
-        return database.ask(layout, p["user"], release_id, "inspect", *words)
-    except CommandError as error:
-        return {"error": last_words(error.output)}
-    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
-        return {"error": str(error)}
-
-
 def backups(layout: Layout) -> dict[str, Any]:
     """The newest backup: its record, its age in seconds, and whether its file is what the record says."""
     records = database.backups(layout)
     if not records:
-        return {"id": "", "timer": systemctl("is-active", f"{layout.name}-backup.timer", check=False) == "active"}
+        return {"id": ""}
     newest = records[-1]
     path = f"{layout.root}/backups/{newest.get('file', '')}"
     return {
@@ -252,10 +237,10 @@ def masked(value: Any, secrets: list[str]) -> Any:
     return envfile.mask(value, secrets) if isinstance(value, str) else value
 
 
-def told(drill: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What a drill found, or why it could not be held."""
+def told(ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What was found, or why it could not be asked."""
     try:
-        return drill()
+        return ask()
     except CommandError as error:
         return {"error": last_words(error.output)}
     except (LookupError, OSError, StopIteration, ValueError, subprocess.SubprocessError) as error:
@@ -297,12 +282,11 @@ def review(p: dict[str, Any]) -> dict[str, Any]:
     release_id = now["id"]
     if not release_id:
         return found
+    words = ("--keys", ",".join(p["keys"]), "--refused", p["refused"])
     found.update(
         process=process(layout, release_id, p["user"]),
-        migration={
-            key: layout.manifest(release_id).get("migration", {}).get(key, "") for key in ("database", "fingerprint")
-        },
-        config=configuration(layout, p, release_id),
+        migrated=layout.manifest(release_id).get("migration", {}).get("fingerprint", ""),
+        config=told(lambda: database.ask(layout, p["user"], release_id, "inspect", *words)),
         neighbours=neighbours(layout),
         modes=wrong_modes(layout, release_id),
         sandbox=sandbox(layout.service_unit(release_id)),
@@ -317,8 +301,7 @@ def review(p: dict[str, Any]) -> dict[str, Any]:
         ),
         boot=boot(layout),
         updates=updates(),
-        migrates=migrates(layout, release_id),
-        instances=active_instances(layout),
+        migrates=p["schema"] and migrates(layout, release_id),
     )
     found["drills"] = held(layout, p, found) if p["drills"] else {}
     return masked(found, secret_values(layout, release_id))
